@@ -1,0 +1,2 @@
+//! limitscope.
+fn main() {}
