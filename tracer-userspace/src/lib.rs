@@ -1,1 +1,18 @@
-//! Stub.
+//! limitscope's user space: what happens at the limits of every container on a Linux host.
+//!
+//! Data flows one way, and so do the imports (checked by `cargo xtask tidy`):
+//!
+//! ```text
+//! model ← events ← kernel, identity, analyse ← sinks ← pipeline ← cli
+//! ```
+//!
+//! - [`model`]: plain domain types, no input or output.
+//! - [`events`]: bytes of a record to a domain type, one file per record.
+//! - [`kernel`]: the host's facts, BTF offsets, the probe plan, loading, rings, map reading.
+//! - [`identity`]: which container, pod or service a cgroup is.
+//! - [`analyse`]: pure folds over what was read: histograms, rates, memory.
+//! - [`sinks`]: JSON lines, text for people, histogram reports and logs.
+//! - [`pipeline`]: the only place that knows all stages.
+//! - [`cli`]: one file per command.
+
+pub mod model;

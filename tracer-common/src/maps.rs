@@ -1,0 +1,170 @@
+//! Names, sizes and values of the maps that user space reads.
+
+use crate::log_linear::BUCKETS;
+
+/// Ring of OOM kills and of the lives of cgroups.
+pub const EVENTS: &str = "EVENTS";
+/// Ring of throttled intervals.
+pub const THROTTLES: &str = "THROTTLES";
+/// Per-CPU array of [`crate::counters`].
+pub const COUNTERS_MAP: &str = "COUNTERS";
+/// Hash from cgroup id (in the hierarchy of the slots) to slot.
+pub const SLOT_OF_CGROUP: &str = "SLOT_OF_CGROUP";
+/// Queue of slots that are free.
+pub const FREE_SLOTS: &str = "FREE_SLOTS";
+/// Array of [`SlotCpu`], index `slot * cpus + cpu`.
+pub const SLOT_CPUS: &str = "SLOT_CPUS";
+/// Array of [`Slot`], index slot.
+pub const SLOTS: &str = "SLOTS";
+/// Array of [`Histogram`], index `slot * HISTOGRAMS + kind`.
+pub const HISTOGRAMS_MAP: &str = "HISTOGRAMS";
+/// Array of [`CpuState`], index CPU.
+pub const CPU_STATES: &str = "CPU_STATES";
+/// Array of [`CacheLine`], index `cpu * CACHE_LINES + hash of the cgroup id`.
+pub const SLOT_CACHE: &str = "SLOT_CACHE";
+/// Hash from run queue (`struct cfs_rq *`) to [`OpenThrottle`].
+pub const OPEN_THROTTLES: &str = "OPEN_THROTTLES";
+/// Hash from run queue to [`LastThrottle`], least recently used go first.
+pub const LAST_THROTTLES: &str = "LAST_THROTTLES";
+/// Array of one `u64` a CPU: `rq->clock` when a throttled interval last ended there.
+pub const LAST_END: &str = "LAST_END";
+/// Hash from slot to [`Frozen`].
+pub const FROZEN: &str = "FROZEN";
+
+/// Slot of everything that got none of its own.
+pub const SLOT_UNKNOWN: u32 = 0;
+/// No slot at all.
+pub const SLOT_NONE: u32 = u32::MAX;
+
+/// Entries of [`SLOT_CACHE`] for one CPU; a power of two.
+pub const CACHE_LINES: u32 = 256;
+
+/// Histogram of run-queue waits, throttled waits not included.
+pub const HIST_RUN_QUEUE_WAIT: u32 = 0;
+/// Histogram of on-CPU slices.
+pub const HIST_ON_CPU_SLICE: u32 = 1;
+/// Histogram of throttled intervals of the cgroup's own quota.
+pub const HIST_THROTTLED_INTERVAL: u32 = 2;
+/// Histogram of stretches in which no thread of the cgroup could run.
+pub const HIST_FROZEN_TIME: u32 = 3;
+/// Histograms a slot has.
+pub const HISTOGRAMS: u32 = 4;
+
+/// Counts of one histogram. They wrap: user space adds up differences, so a bucket only has to
+/// stay below 2^32 between two readings.
+pub type Histogram = [u32; BUCKETS];
+
+/// What one CPU counts for one slot; written by that CPU alone, never reset.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotCpu {
+    /// Voluntary context switches (the thread wanted to sleep), as `nvcsw` counts them.
+    pub voluntary: u64,
+    /// Involuntary ones, as `nivcsw` counts them.
+    pub involuntary: u64,
+    /// Time on the CPU in nanoseconds, as `se.sum_exec_runtime` counts it.
+    pub cpu_time_ns: u64,
+    /// Run-queue wait in nanoseconds, throttled time not included.
+    pub wait_ns: u64,
+    /// The part of run-queue waits that was spent throttled, in nanoseconds.
+    pub throttled_wait_ns: u64,
+    /// Times that a thread was put on the CPU after a wait.
+    pub waits: u64,
+    /// Keeps two CPUs off one cache line.
+    pub reserved: [u64; 2],
+}
+
+const _: () = assert!(size_of::<SlotCpu>() == 64);
+
+/// What all CPUs count for one slot together; rare updates only, all atomic, never reset.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    /// Run queues of this slot that are throttled now, with threads held up in them.
+    pub held: u32,
+    /// Explicit padding, always 0.
+    pub reserved: u32,
+    /// Throttled time of the cgroup's own quota, summed over CPUs, in nanoseconds.
+    pub throttled_ns: u64,
+    /// Throttled intervals of the cgroup's own quota.
+    pub throttled_intervals: u64,
+    /// Time in which no thread could run, in nanoseconds.
+    pub frozen_ns: u64,
+    /// Periods of the cgroup's own quota that passed (`cfs_bandwidth.nr_periods`).
+    pub periods: u64,
+    /// Those with throttling (`cfs_bandwidth.nr_throttled`).
+    pub throttled_periods: u64,
+    /// Monotonic time at which the current period began; 0 where it was not seen.
+    pub period_start_ns: u64,
+    /// Throttled intervals whose end was only seen at a later switch.
+    pub late_intervals: u64,
+}
+
+const _: () = assert!(size_of::<Slot>() == 64);
+
+/// What one CPU runs now.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuState {
+    /// Slot of the running thread, [`SLOT_NONE`] for the idle task.
+    pub slot: u32,
+    /// Its thread id, 0 for the idle task.
+    pub pid: u32,
+    /// Its `se.sum_exec_runtime` when it was put on the CPU, in nanoseconds.
+    pub exec_start_ns: u64,
+    /// Address of its `css_set`: the same as long as it is moved to no other cgroup.
+    pub css_set: u64,
+    /// Keeps two CPUs off one cache line.
+    pub reserved: [u64; 5],
+}
+
+const _: () = assert!(size_of::<CpuState>() == 64);
+
+/// One entry of a CPU's direct-mapped cache in front of [`SLOT_OF_CGROUP`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheLine {
+    /// Cgroup id, 0 for an empty line.
+    pub id: u64,
+    /// Its slot.
+    pub slot: u32,
+    /// Explicit padding, always 0.
+    pub reserved: u32,
+}
+
+/// How many held slots one throttled run queue remembers: its own and those of descendants.
+pub const HELD_SLOTS: usize = 8;
+
+/// A run queue that is throttled and holds up threads.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenThrottle {
+    /// `cfs_rq->throttled_clock` of this interval, by the run queue's clock in nanoseconds.
+    pub throttled_clock: u64,
+    /// Slots of the threads that are held up; [`SLOT_NONE`] where unused.
+    pub held: [u32; HELD_SLOTS],
+    /// Cgroup id (hierarchy of the slots) of the first thread that was parked.
+    pub held_cgroup: u64,
+    /// Threads that were parked.
+    pub threads: u32,
+    /// Explicit padding, always 0.
+    pub reserved: u32,
+}
+
+/// The throttled interval of a run queue that ended last, by the run queue's clock.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastThrottle {
+    /// Start in nanoseconds.
+    pub start: u64,
+    /// End in nanoseconds.
+    pub end: u64,
+}
+
+/// A slot none of whose threads can run.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frozen {
+    /// Monotonic time in nanoseconds at which the last of its threads left the CPU.
+    pub since_ns: u64,
+}

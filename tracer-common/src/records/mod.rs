@@ -1,0 +1,41 @@
+//! The records of the ring buffers, one file each, and their index.
+
+mod cgroup_lifecycle;
+mod oom_kill;
+mod throttle_interval;
+
+pub use cgroup_lifecycle::{
+    CGROUP_ATTACH, CGROUP_MKDIR, CGROUP_PATH_MAX, CGROUP_RELEASE, CGROUP_RMDIR, CgroupLifecycle,
+};
+pub use oom_kill::{
+    OOM_FLAG_EXACT, OOM_FLAG_LIMIT_BY_EVENTS, OOM_FLAG_LIMIT_BY_USAGE, OOM_FLAG_LIMIT_MEMSW,
+    OOM_FLAG_ORDER_KNOWN, OOM_SCOPE_CPUSET, OOM_SCOPE_MEMORY_CGROUP, OOM_SCOPE_MEMPOLICY,
+    OOM_SCOPE_NODE, OOM_SCOPE_SYSRQ, OOM_SOURCE_TRACEPOINT, OomKill, OomTrigger, OomVictim,
+    PAGE_COUNTER_MAX,
+};
+pub use throttle_interval::{
+    THROTTLE_SOURCE_FEXIT, THROTTLE_SOURCE_SWITCH, THROTTLE_SOURCE_TIMER, ThrottleInterval,
+};
+
+/// An [`OomKill`].
+pub const KIND_OOM_KILL: u32 = 1;
+/// A [`ThrottleInterval`].
+pub const KIND_THROTTLE_INTERVAL: u32 = 2;
+/// A [`CgroupLifecycle`].
+pub const KIND_CGROUP_LIFECYCLE: u32 = 3;
+
+/// Smallest length of a record of `kind` in bytes, or `None` for an unknown kind.
+///
+/// A new kind without a line here cannot be decoded, so it cannot be forgotten silently.
+pub const fn min_size(kind: u32) -> Option<usize> {
+    match kind {
+        KIND_OOM_KILL => Some(size_of::<OomKill>()),
+        KIND_THROTTLE_INTERVAL => Some(size_of::<ThrottleInterval>()),
+        // The path is sent only as far as it is used.
+        KIND_CGROUP_LIFECYCLE => Some(size_of::<CgroupLifecycle>() - CGROUP_PATH_MAX),
+        _ => None,
+    }
+}
+
+/// Length of a task's command name, with the terminating NUL (`TASK_COMM_LEN`, `linux/sched.h`).
+pub const COMM_LEN: usize = 16;

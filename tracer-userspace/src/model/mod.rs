@@ -1,0 +1,9 @@
+//! Plain domain types: what the rest of the program speaks of. No input, no output.
+
+pub mod event;
+pub mod histogram;
+pub mod identity;
+pub mod oom;
+pub mod plan;
+pub mod stats;
+pub mod throttle;

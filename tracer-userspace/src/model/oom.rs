@@ -1,0 +1,131 @@
+//! An OOM kill, in the units that people read.
+
+use super::identity::{Level, SharedIdentity};
+
+/// What ran out (`oom.scope`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OomScope {
+    /// A memory cgroup's limit.
+    MemoryCgroup,
+    /// The machine.
+    Node,
+    /// The nodes of a cpuset.
+    Cpuset,
+    /// The nodes of a memory policy.
+    Mempolicy,
+    /// Nothing: somebody asked by SysRq-f.
+    Sysrq,
+}
+
+impl OomScope {
+    /// The value of the key `oom.scope`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MemoryCgroup => "memory_cgroup",
+            Self::Node => "node",
+            Self::Cpuset => "cpuset",
+            Self::Mempolicy => "mempolicy",
+            Self::Sysrq => "sysrq",
+        }
+    }
+}
+
+/// Memory of the victim in bytes at the moment of the kill.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VictimMemory {
+    /// Address space.
+    pub total_vm_bytes: u64,
+    /// Resident anonymous memory.
+    pub anon_bytes: u64,
+    /// Resident file mappings.
+    pub file_bytes: u64,
+    /// Resident shared memory.
+    pub shmem_bytes: u64,
+    /// Swapped out.
+    pub swap_bytes: u64,
+    /// Page tables; `None` where the kernel does not tell.
+    pub page_tables_bytes: Option<u64>,
+    /// Whether the resident counts are the exact sums over all CPUs. If not, each may be off by
+    /// the kernel's own slack.
+    pub exact: bool,
+}
+
+/// The limit that fired.
+#[derive(Clone, Debug)]
+pub struct OomLimit {
+    /// The cgroup whose limit it is.
+    pub cgroup: SharedIdentity,
+    /// What that cgroup stands for, relative to the victim.
+    pub level: Level,
+    /// The limit in bytes; `None` where the cgroup has none.
+    pub limit_bytes: Option<u64>,
+    /// Usage at that instant in bytes.
+    pub usage_bytes: u64,
+    /// Whether it is the limit of memory and swap together (cgroup v1 `memory.memsw`).
+    pub memory_and_swap: bool,
+    /// How it is known: `memcg_event` (its own event count grew) or `usage` (usage at limit).
+    pub evidence: &'static str,
+}
+
+/// A process of an OOM kill.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OomProcess {
+    /// Process id in the initial PID namespace.
+    pub pid: u32,
+    /// Its command name (`comm`), as bytes from the kernel, invalid UTF-8 replaced.
+    pub command: String,
+}
+
+/// One OOM kill.
+#[derive(Clone, Debug)]
+pub struct OomKillEvent {
+    /// The victim's container.
+    pub container: SharedIdentity,
+    /// What ran out.
+    pub scope: OomScope,
+    /// The limit that fired, where one did.
+    pub limit: Option<OomLimit>,
+    /// The victim.
+    pub victim: OomProcess,
+    /// Thread that the kernel marked; often the same number as the victim's.
+    pub victim_thread: u32,
+    /// The victim's parent process id.
+    pub victim_parent_pid: u32,
+    /// The victim's command line, if it could be read in time; arguments joined by spaces.
+    pub victim_command_line: Option<String>,
+    /// The victim's user id in the initial user namespace.
+    pub victim_uid: u32,
+    /// The victim's `oom_score_adj`.
+    pub victim_oom_score_adj: i32,
+    /// The victim's age in nanoseconds; `None` where its start is unknown.
+    pub victim_age_ns: Option<u64>,
+    /// Badness in pages, where the source tells it.
+    pub victim_badness_pages: Option<i64>,
+    /// The victim's memory.
+    pub memory: VictimMemory,
+    /// Who asked for memory.
+    pub trigger: OomProcess,
+    /// The trigger's container.
+    pub trigger_container: SharedIdentity,
+    /// Order of the allocation, where known.
+    pub order: Option<i32>,
+    /// `gfp_t` of the allocation, where known.
+    pub gfp_flags: Option<u32>,
+    /// Which victim of this OOM it is, from 1.
+    pub victim_number: u32,
+    /// Which source told it (`oom.source`).
+    pub source: &'static str,
+    /// Memory of the victim's container, read when the record arrived.
+    pub container_memory: Option<MemoryReading>,
+}
+
+/// A reading of a memory cgroup's files, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryReading {
+    /// `memory.current` or `memory.usage_in_bytes`.
+    pub current_bytes: u64,
+    /// `memory.max` or `memory.limit_in_bytes`; `None` without limit.
+    pub limit_bytes: Option<u64>,
+    /// `memory.peak` or `memory.max_usage_in_bytes`, where the kernel has it.
+    pub peak_bytes: Option<u64>,
+}

@@ -1,0 +1,124 @@
+//! What a container did in one interval.
+
+use super::histogram::Histogram;
+use super::identity::SharedIdentity;
+use super::oom::MemoryReading;
+
+/// Everything counted for one container in one interval. Counts are differences to the interval's
+/// start.
+#[derive(Clone, Debug)]
+pub struct ContainerStats {
+    /// Who.
+    pub container: SharedIdentity,
+    /// Length of the interval in nanoseconds.
+    pub interval_ns: u64,
+    /// Scheduling.
+    pub sched: SchedStats,
+    /// Throttling by the cgroup's own quota.
+    pub throttle: ThrottleStats,
+    /// Memory, where its cgroup has the controller.
+    pub memory: Option<MemoryStats>,
+    /// The four histograms of the interval.
+    pub histograms: IntervalHistograms,
+}
+
+/// Scheduling in one interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SchedStats {
+    /// Voluntary context switches.
+    pub voluntary: u64,
+    /// Involuntary context switches.
+    pub involuntary: u64,
+    /// Time on CPUs in nanoseconds.
+    pub cpu_time_ns: u64,
+    /// Run-queue wait in nanoseconds, without throttled time.
+    pub wait_ns: u64,
+    /// Throttled part of the wait in nanoseconds.
+    pub throttled_wait_ns: u64,
+    /// Waits that ended.
+    pub waits: u64,
+    /// Threads in the cgroup at the interval's end, where it could be read.
+    pub threads: Option<u64>,
+}
+
+/// Throttling in one interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThrottleStats {
+    /// Throttled time summed over CPUs in nanoseconds.
+    pub summed_ns: u64,
+    /// Wall-clock time in which no thread could run, in nanoseconds.
+    pub frozen_ns: u64,
+    /// Throttled intervals that ended.
+    pub intervals: u64,
+    /// Periods that passed.
+    pub periods: u64,
+    /// Periods with throttling.
+    pub throttled_periods: u64,
+    /// Throttled time, in nanoseconds, that the kernel's account has and ours has not.
+    pub unseen_ns: u64,
+}
+
+/// Memory at an interval's end.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MemoryStats {
+    /// What the files say.
+    pub reading: MemoryReading,
+    /// Change of the usage over the interval in bytes a second; `None` at the first reading.
+    pub growth_bytes_per_second: Option<f64>,
+}
+
+/// The histograms of one interval, values in nanoseconds.
+#[derive(Clone, Debug, Default)]
+pub struct IntervalHistograms {
+    /// Run-queue wait without throttled time.
+    pub run_queue_wait: Histogram,
+    /// On-CPU slices.
+    pub on_cpu_slice: Histogram,
+    /// Throttled intervals.
+    pub throttled_interval: Histogram,
+    /// Frozen stretches.
+    pub frozen_time: Histogram,
+}
+
+/// Which of the histograms; the names are those of reports and of the tags in `.hlog` files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Metric {
+    /// See [`IntervalHistograms::run_queue_wait`].
+    RunQueueWait,
+    /// See [`IntervalHistograms::on_cpu_slice`].
+    OnCpuSlice,
+    /// See [`IntervalHistograms::throttled_interval`].
+    ThrottledInterval,
+    /// See [`IntervalHistograms::frozen_time`].
+    FrozenTime,
+}
+
+impl Metric {
+    /// All of them, in the order of reports.
+    pub const ALL: [Self; 4] = [
+        Self::RunQueueWait,
+        Self::OnCpuSlice,
+        Self::ThrottledInterval,
+        Self::FrozenTime,
+    ];
+
+    /// Name in reports, JSON and tags.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RunQueueWait => "run_queue_wait",
+            Self::OnCpuSlice => "on_cpu_slice",
+            Self::ThrottledInterval => "throttled_interval",
+            Self::FrozenTime => "frozen_time",
+        }
+    }
+
+    /// Its histogram.
+    pub const fn of(self, histograms: &IntervalHistograms) -> &Histogram {
+        match self {
+            Self::RunQueueWait => &histograms.run_queue_wait,
+            Self::OnCpuSlice => &histograms.on_cpu_slice,
+            Self::ThrottledInterval => &histograms.throttled_interval,
+            Self::FrozenTime => &histograms.frozen_time,
+        }
+    }
+}
