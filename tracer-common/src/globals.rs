@@ -91,6 +91,8 @@ offsets! {
     TASK_CFS_RQ = "task_struct".["se.cfs_rq"] for ContextSwitch, CpuThrottle;
     TASK_SE = "task_struct".["se"] for CpuThrottle;
     TASK_EXEC_RUNTIME = "task_struct".["se.sum_exec_runtime"] for ContextSwitch;
+    // Counts of the task itself: they tell a voluntary switch from an involuntary one exactly.
+    TASK_NVCSW = "task_struct".["nvcsw"] for ContextSwitch;
     TASK_LAST_QUEUED = "task_struct".["sched_info.last_queued"] for ContextSwitch;
     TASK_GROUP = "task_struct".["sched_task_group"] for ContextSwitch, CpuThrottle;
     // Since 6.18 a throttled task is parked by itself and says so.
@@ -157,6 +159,8 @@ offsets! {
 pub mod plan {
     /// Hierarchy whose cgroups have slots: 0 for v2, else that of the v1 cpu controller.
     pub const SLOT_HIERARCHY: &str = "SLOT_HIERARCHY";
+    /// Hierarchy of the memory controller: 0 for v2.
+    pub const MEMORY_HIERARCHY: &str = "MEMORY_HIERARCHY";
     /// 1: a task's slot is that of its task group's cgroup (v1 cpu); 0: of its v2 cgroup.
     pub const SLOT_BY_TASK_GROUP: &str = "SLOT_BY_TASK_GROUP";
     /// CPUs that the maps were made for (`/sys/devices/system/cpu/possible`).

@@ -23,7 +23,7 @@ pub const RELATIVE_WIDTH: f64 = 1.0 / PARTS as f64;
 ///
 /// Written with comparisons instead of `leading_zeros`, which becomes some forty instructions on
 /// BPF.
-#[inline(always)]
+#[inline]
 pub const fn bucket_of(value_ns: u64) -> u32 {
     let units = value_ns >> UNIT_SHIFT;
     if units >= 1 << TOP_SHIFT {

@@ -26,10 +26,26 @@ pub const SLOT_CACHE: &str = "SLOT_CACHE";
 pub const OPEN_THROTTLES: &str = "OPEN_THROTTLES";
 /// Hash from run queue to [`LastThrottle`], least recently used go first.
 pub const LAST_THROTTLES: &str = "LAST_THROTTLES";
-/// Array of one `u64` a CPU: `rq->clock` when a throttled interval last ended there.
-pub const LAST_END: &str = "LAST_END";
 /// Hash from slot to [`Frozen`].
 pub const FROZEN: &str = "FROZEN";
+/// Array of one `u32` a slot, `SLOT_FLAG_` bits; user space writes them, the programs read them.
+pub const SLOT_FLAGS: &str = "SLOT_FLAGS";
+
+/// The slot's cgroup is a container: cgroups made below it share its slot.
+pub const SLOT_FLAG_CONTAINER: u32 = 1 << 0;
+
+/// Bytes of the ring [`EVENTS`].
+pub const EVENTS_BYTES: u32 = 512 * 1024;
+/// Bytes of the ring [`THROTTLES`].
+pub const THROTTLES_BYTES: u32 = 1024 * 1024;
+/// Entries of [`OPEN_THROTTLES`], [`LAST_THROTTLES`] and of the map of `MEMCG_OOM` counts.
+pub const HASH_ENTRIES: u32 = 16 * 1024;
+/// Entries of the maps that hold one entry for each OOM kill under way.
+pub const KILLS: u32 = 256;
+/// CPUs that the loops of the programs are made for.
+pub const MAX_CPUS: u32 = 1024;
+/// Run queues that one expiry of a bandwidth timer can end; one a CPU at most.
+pub const MAX_ENDS: usize = 256;
 
 /// Slot of everything that got none of its own.
 pub const SLOT_UNKNOWN: u32 = 0;
@@ -112,10 +128,18 @@ pub struct CpuState {
     pub pid: u32,
     /// Its `se.sum_exec_runtime` when it was put on the CPU, in nanoseconds.
     pub exec_start_ns: u64,
+    /// Its `nvcsw` when it was put on the CPU.
+    pub voluntary_start: u64,
     /// Address of its `css_set`: the same as long as it is moved to no other cgroup.
     pub css_set: u64,
+    /// `rq->clock` when a throttled interval last ended on this CPU.
+    pub last_end: u64,
+    /// Throttled run queues of this CPU with threads held up ([`OpenThrottle`]).
+    pub open_throttles: u32,
+    /// Explicit padding, always 0.
+    pub reserved: u32,
     /// Keeps two CPUs off one cache line.
-    pub reserved: [u64; 5],
+    pub reserved2: [u64; 2],
 }
 
 const _: () = assert!(size_of::<CpuState>() == 64);
@@ -135,20 +159,33 @@ pub struct CacheLine {
 /// How many held slots one throttled run queue remembers: its own and those of descendants.
 pub const HELD_SLOTS: usize = 8;
 
+/// A slot with threads that are held up in a throttled run queue.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldSlot {
+    /// The run queue (`struct cfs_rq *`) in which the threads wait: the throttled one, or one below
+    /// it. 0 where this entry is not used.
+    pub leaf: u64,
+    /// The slot.
+    pub slot: u32,
+    /// Explicit padding, always 0.
+    pub reserved: u32,
+}
+
 /// A run queue that is throttled and holds up threads.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenThrottle {
     /// `cfs_rq->throttled_clock` of this interval, by the run queue's clock in nanoseconds.
     pub throttled_clock: u64,
-    /// Slots of the threads that are held up; [`SLOT_NONE`] where unused.
-    pub held: [u32; HELD_SLOTS],
+    /// Slots of the threads that are held up, used ones first.
+    pub held: [HeldSlot; HELD_SLOTS],
     /// Cgroup id (hierarchy of the slots) of the first thread that was parked.
     pub held_cgroup: u64,
     /// Threads that were parked.
     pub threads: u32,
-    /// Explicit padding, always 0.
-    pub reserved: u32,
+    /// CPU of the run queue.
+    pub cpu: u32,
 }
 
 /// The throttled interval of a run queue that ended last, by the run queue's clock.
