@@ -1,1 +1,38 @@
-//! Stub.
+//! Fixtures and referees of the privileged tests.
+//!
+//! A test makes its own cgroups ([`cgroup`]), starts a workload that waits for the word
+//! ([`workload`]), starts the program under test ([`agent`]), and compares what the program says
+//! with what the kernel or the container engine says ([`referee`], [`docker`]). Nothing here is
+//! shared with the program under test.
+
+pub mod agent;
+pub mod cgroup;
+pub mod events;
+pub mod mounts;
+pub mod referee;
+pub mod wait;
+pub mod workload;
+
+/// Says that a test cannot be run on this machine, in the form that the test runner counts.
+///
+/// Only for what a machine cannot have (a kernel feature); a missing package is a failure.
+pub fn skip(test: &str, reason: &str) {
+    println!("SKIPPED: {test}: {reason}");
+}
+
+/// Asserts that `ours` is within `percent` of `referee`, with both in the message.
+///
+/// # Panics
+/// When it is not.
+pub fn assert_within(what: &str, ours: f64, referee: f64, percent: f64) {
+    let off = if referee == 0.0 {
+        ours.abs()
+    } else {
+        (ours - referee) / referee * 100.0
+    };
+    println!("{what}: ours {ours}, referee {referee}, off by {off:+.4} %");
+    assert!(
+        off.abs() <= percent,
+        "{what}: ours {ours} is {off:+.3} % off the referee's {referee}; at most {percent} % is allowed"
+    );
+}

@@ -1,0 +1,183 @@
+//! Modes that use memory, page by page, bypassing the allocator.
+
+use std::{
+    ffi::c_void,
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    mem,
+    os::fd::{AsRawFd, FromRawFd},
+    ptr, thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::{Options, own};
+
+const MIB: usize = 1 << 20;
+const PAGE: usize = 4096;
+
+/// A mapping that stays for the life of the process.
+struct Mapping(*mut c_void, usize);
+
+impl Mapping {
+    fn new(length: usize, flags: i32, file: Option<&File>) -> Result<Self> {
+        let fd = file.map_or(-1, AsRawFd::as_raw_fd);
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+        let at = unsafe { libc::mmap(ptr::null_mut(), length, protection, flags, fd, 0) };
+        if at == libc::MAP_FAILED {
+            bail!("mmap of {length} bytes: {}", io::Error::last_os_error());
+        }
+        Ok(Self(at, length))
+    }
+
+    /// Writes one byte into each page of `[from, to)`.
+    fn touch(&self, from: usize, to: usize) {
+        for at in (from..to.min(self.1)).step_by(PAGE) {
+            // SAFETY: `at` is within the mapping, which is writable and never unmapped.
+            unsafe { ptr::write_volatile(self.0.cast::<u8>().add(at), 1) };
+        }
+    }
+
+    /// Reads one byte of each page.
+    fn look(&self) {
+        for at in (0..self.1).step_by(PAGE) {
+            // SAFETY: `at` is within the mapping, which is readable and never unmapped.
+            unsafe { ptr::read_volatile(self.0.cast::<u8>().add(at)) };
+        }
+    }
+
+    /// Keeps the pages from being reclaimed.
+    fn lock(&self) -> Result<()> {
+        // SAFETY: the range is exactly this mapping.
+        if unsafe { libc::mlock(self.0, self.1) } != 0 {
+            bail!("mlock: {}", io::Error::last_os_error());
+        }
+        Ok(())
+    }
+}
+
+/// Touches a new private mapping: at once, or in chunks at `--rate` MiB/s.
+fn leak(options: &Options, mib: usize) -> Result<()> {
+    let map = Mapping::new(mib * MIB, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, None)?;
+    let rate: f64 = options.number("rate", 0.0)?;
+    let chunk = options.number("chunk", 256_usize)? * 1024;
+    let start = Instant::now();
+    for at in (0..map.1).step_by(chunk) {
+        map.touch(at, at + chunk);
+        if rate > 0.0 {
+            let due = Duration::from_secs_f64((at + chunk) as f64 / MIB as f64 / rate);
+            thread::sleep(due.saturating_sub(start.elapsed()));
+        }
+    }
+    Ok(())
+}
+
+/// `anon --mib N [--rate MIB_PER_S] [--chunk KIB]`.
+pub fn anon(options: &Options) -> Result<Value> {
+    leak(options, options.number("mib", 64)?)?;
+    Ok(json!({}))
+}
+
+/// `shmem --kind anon|tmpfs|memfd --mib N [--dir TMPFS]`.
+pub fn shmem(options: &Options) -> Result<Value> {
+    let length = options.number("mib", 64_usize)? * MIB;
+    let kind = options.text("kind").unwrap_or("anon");
+    let file = match kind {
+        "anon" => None,
+        "tmpfs" => Some(tempfile::tempfile_in(
+            options.text("dir").context("--dir?")?,
+        )?),
+        "memfd" => {
+            // SAFETY: the name is a NUL-terminated literal.
+            let fd = unsafe { libc::memfd_create(c"limitscope-workload".as_ptr(), 0) };
+            if fd < 0 {
+                bail!("memfd_create: {}", io::Error::last_os_error());
+            }
+            // SAFETY: the descriptor was just made and has no other owner.
+            Some(unsafe { File::from_raw_fd(fd) })
+        }
+        other => bail!("--kind {other:?}?"),
+    };
+    if let Some(file) = &file {
+        file.set_len(length as u64)?;
+    }
+    let anonymous = if file.is_some() {
+        0
+    } else {
+        libc::MAP_ANONYMOUS
+    };
+    let map = Mapping::new(length, libc::MAP_SHARED | anonymous, file.as_ref())?;
+    map.touch(0, length);
+    mem::forget(file);
+    Ok(json!({}))
+}
+
+/// `mixed --file PATH --file-mib N --mib M`: maps a file of its own on disk and holds it in
+/// memory, then uses private memory.
+pub fn mixed(options: &Options) -> Result<Value> {
+    let path = options.text("file").context("--file?")?;
+    let length = options.number("file-mib", 8_usize)? * MIB;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)?;
+    let block = vec![7; MIB];
+    for _ in 0..length / MIB {
+        file.write_all(&block)?;
+    }
+    file.sync_all()?;
+    let map = Mapping::new(length, libc::MAP_SHARED, Some(&file))?;
+    map.look();
+    map.lock()?;
+    leak(options, options.number("mib", 64)?)?;
+    Ok(json!({}))
+}
+
+/// `threads --threads N --mib M [--leader-exits 1]`: each thread uses M MiB.
+pub fn threads(options: &Options) -> Result<Value> {
+    let count = options.number("threads", 4_usize)?;
+    let length = options.number("mib", 64_usize)? * MIB;
+    let leader_exits = options.number("leader-exits", 0_u8)? == 1;
+    let mut handles = Vec::new();
+    for _ in 0..count {
+        handles.push(thread::spawn(move || -> Result<()> {
+            if leader_exits {
+                // Long enough for the leader to be gone; the order does not matter otherwise.
+                thread::sleep(Duration::from_millis(100));
+            }
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            Mapping::new(length, flags, None).map(|map| map.touch(0, length))
+        }));
+    }
+    if leader_exits {
+        // SAFETY: ends only this thread; nothing on its stack is shared with the others.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
+    for handle in handles {
+        handle
+            .join()
+            .map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+    }
+    Ok(json!({}))
+}
+
+/// `fork --mib N`: a child uses the memory; the parent tells how the child ended.
+pub fn fork(options: &Options) -> Result<Value> {
+    let pid = own::fork()?;
+    if pid == 0 {
+        own::die_with_parent()?;
+        let survived = leak(options, options.number("mib", 64)?);
+        std::process::exit(i32::from(survived.is_err()));
+    }
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the result.
+    if unsafe { libc::waitpid(pid, &raw mut status, 0) } != pid {
+        bail!("waitpid: {}", io::Error::last_os_error());
+    }
+    let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
+    Ok(json!({ "child": pid, "signal": signal }))
+}

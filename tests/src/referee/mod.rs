@@ -1,0 +1,7 @@
+//! What the kernel, or another tool, says about the same thing.
+
+pub mod cpu_stat;
+pub mod kmsg;
+pub mod memory_events;
+pub mod runqlat;
+pub mod schedstat;

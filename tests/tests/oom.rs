@@ -1,0 +1,474 @@
+//! OOM kills against the kernel's log, its limit files and its counters.
+
+use std::{env, fs, os::unix::process::ExitStatusExt, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use limitscope_tests::{
+    agent::Agent,
+    cgroup::Cgroup,
+    events::Line,
+    referee::{
+        kmsg::{Killed, Kmsg, Log},
+        memory_events,
+    },
+    skip,
+    workload::Workload,
+};
+
+const MIB: u64 = 1 << 20;
+const LIMIT: u64 = 32 * MIB;
+
+/// The program and the kernel's log, both listening.
+struct Stage {
+    agent: Agent,
+    kmsg: Kmsg,
+}
+
+impl Stage {
+    fn set() -> Result<Self> {
+        let kmsg = Kmsg::open()?;
+        Ok(Self {
+            agent: Agent::start(&["--interval", "1s"])?,
+            kmsg,
+        })
+    }
+
+    /// Ends it when `kills` victims of this command are known to both sides; both must know of
+    /// exactly these.
+    fn finish(mut self, command: &str, kills: usize) -> Result<(Vec<Line>, Log)> {
+        let log = self.kmsg.read_kills(command, kills)?;
+        let of = |line: &Line| {
+            line.kind() == "oom_kill" && line.value["oom.victim.process.command"] == command
+        };
+        for victim in log.killed_with(command) {
+            let has_pid = |line: &Line| {
+                of(line)
+                    && line.value["oom.victim.memory.total_vm_bytes"].is_u64()
+                    && line.value["oom.victim.process.pid"].as_u64().is_some()
+            };
+            self.agent
+                .wait_for(&format!("an oom_kill event of {victim:?}"), has_pid)?;
+        }
+        let events = self.agent.stop()?.events.choose(of).0;
+        ensure!(
+            events.len() == log.killed_with(command).len(),
+            "{} events for {} kills",
+            events.len(),
+            log.killed_with(command).len()
+        );
+        Ok((events, log))
+    }
+}
+
+fn only(events: &[Line]) -> Result<&Line> {
+    ensure!(
+        events.len() == 1,
+        "{} events instead of one: {events:?}",
+        events.len()
+    );
+    Ok(&events[0])
+}
+
+fn cpus() -> u64 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u64)
+}
+
+/// Compares what is known of the victim with the `Killed process` line.
+fn check_victim(line: &Line, victim: &Killed) -> Result<()> {
+    println!("event: {}\nkernel: {victim:?}", line.value);
+    let exact = line.value["oom.victim.memory.exact"]
+        .as_bool()
+        .context("memory.exact")?;
+    // Where ours is the exact sum, the log may still show a per-CPU counter's central value, which
+    // lags by up to a batch for each CPU (lib/percpu_counter.c).
+    let slack_kb = if exact {
+        (2 * cpus()).max(32) * cpus() * 4
+    } else {
+        0
+    };
+    for (ours, theirs, slack) in [
+        ("total_vm_bytes", "total-vm", 0),
+        ("anon_bytes", "anon-rss", slack_kb),
+        ("file_bytes", "file-rss", slack_kb),
+        ("shmem_bytes", "shmem-rss", slack_kb),
+        ("page_tables_bytes", "pgtables", 0),
+    ] {
+        let bytes = line.number(&format!("oom.victim.memory.{ours}"))?;
+        let kernel_kb = u64::try_from(victim.fields[theirs])?;
+        assert_eq!(bytes % 1024, 0, "{ours}");
+        assert!(
+            (bytes / 1024).abs_diff(kernel_kb) <= slack,
+            "{ours} is {} kB, the kernel says {kernel_kb} kB ({slack} kB of slack)",
+            bytes / 1024
+        );
+    }
+    assert_eq!(
+        line.number("oom.victim.process.user.id")?,
+        u64::try_from(victim.fields["UID"])?
+    );
+    assert_eq!(
+        line.signed("oom.victim.oom_score_adj")?,
+        victim.fields["oom_score_adj"]
+    );
+    assert_eq!(line.text("oom.victim.process.command")?, victim.command);
+    let latency = line.arrived_ns.saturating_sub(line.number("monotonic_ns")?);
+    assert!(
+        latency < 1_000_000_000,
+        "the line came {latency} ns after the kill"
+    );
+    Ok(())
+}
+
+/// Compares limit, usage, cgroups and trigger with the kernel's report and the limit file.
+fn check_limit(line: &Line, log: &Log, reported: u32, limit: &Cgroup, task: &Cgroup) -> Result<()> {
+    let report = log.report(reported)?;
+    println!("kernel: {report:?}");
+    assert_eq!(line.text("oom.scope")?, "memory_cgroup");
+    assert_eq!(report.pairs["constraint"], "CONSTRAINT_MEMCG");
+    assert_eq!(line.text("oom.limit.cgroup")?, report.pairs["oom_memcg"]);
+    assert_eq!(report.pairs["oom_memcg"], limit.path());
+    assert_eq!(
+        line.text("process.linux.cgroup")?,
+        report.pairs["task_memcg"]
+    );
+    assert_eq!(report.pairs["task_memcg"], task.path());
+    assert_eq!(line.number("oom.limit.bytes")?, limit.memory_limit()?);
+    assert_eq!(line.number("oom.limit.bytes")? / 1024, report.limit_kb);
+    assert_eq!(line.text("oom.limit.level")?, "other");
+    assert_eq!(
+        line.text("oom.trigger.process.command")?,
+        report.trigger_command
+    );
+    if let Some(order) = line.value["oom.order"].as_i64() {
+        assert_eq!(order, report.order);
+    }
+    Ok(())
+}
+
+/// Usage is read at the same moment only while nobody else charges or frees.
+fn check_usage(line: &Line, log: &Log, reported: u32) -> Result<()> {
+    assert_eq!(
+        line.number("oom.usage_bytes")? / 1024,
+        log.report(reported)?.usage_kb
+    );
+    Ok(())
+}
+
+/// A victim that runs into its own limit alone in its cgroup.
+fn alone(command: &str, args: &[&str]) -> Result<(Line, Log)> {
+    let stage = Stage::set()?;
+    let cgroup = Cgroup::new("oom")?;
+    cgroup.set_memory_limit(LIMIT)?;
+    let mut workload = Workload::start_in(&cgroup, &[args, &["--comm", command]].concat())?;
+    let pid = workload.pid();
+    assert_eq!(
+        workload.run_to_death()?.signal(),
+        Some(9),
+        "killed by the kernel"
+    );
+    assert_eq!(memory_events::oom_kills(&cgroup)?, 1);
+    let (events, log) = stage.finish(command, 1)?;
+    let victim = log.victim(command)?;
+    let line = only(&events)?;
+    check_victim(line, victim)?;
+    check_limit(line, &log, pid, &cgroup, &cgroup)?;
+    assert_eq!(line.number("oom.victim.process.pid")?, u64::from(pid));
+    assert_eq!(
+        line.number("oom.victim.process.parent_pid")?,
+        u64::from(std::process::id())
+    );
+    assert_eq!(line.number("oom.trigger.process.pid")?, u64::from(pid));
+    // It can be gone before it can be read; if it is there it is the real one.
+    if let Some(text) = line.value["oom.victim.process.command_line"].as_str() {
+        assert_eq!(text, workload.command_line().collect::<Vec<_>>().join(" "));
+    }
+    Ok((line.clone(), log))
+}
+
+#[test]
+fn anonymous_memory_at_once() -> Result<()> {
+    let (line, log) = alone("lst-oom-anon", &["anon", "--mib", "64"])?;
+    check_usage(&line, &log, log.victim("lst-oom-anon")?.pid)?;
+    assert!(line.number("oom.victim.memory.anon_bytes")? > LIMIT / 2);
+    assert_ne!(line.text("oom.source")?, "");
+    Ok(())
+}
+
+#[test]
+fn anonymous_memory_as_a_slow_leak() -> Result<()> {
+    let args = ["anon", "--mib", "64", "--rate", "40", "--chunk", "64"];
+    let (line, log) = alone("lst-oom-leak", &args)?;
+    check_usage(&line, &log, log.victim("lst-oom-leak")?.pid)
+}
+
+#[test]
+fn shared_memory_of_every_kind() -> Result<()> {
+    for kind in ["anon", "memfd", "tmpfs"] {
+        let command = format!("lst-shm-{kind}");
+        let args = ["shmem", "--kind", kind, "--mib", "64", "--dir", "/dev/shm"];
+        if kind == "tmpfs" && !fs::read_to_string("/proc/mounts")?.contains(" /dev/shm tmpfs ") {
+            skip(
+                "shared_memory_of_every_kind (tmpfs)",
+                "no tmpfs on /dev/shm",
+            );
+            continue;
+        }
+        let (line, _) = alone(&command, &args)?;
+        assert!(
+            line.number("oom.victim.memory.shmem_bytes")? > LIMIT / 2,
+            "{kind}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn mapped_file_and_anonymous_memory() -> Result<()> {
+    let dir = tempfile::tempdir_in(disk())?;
+    let file = dir.path().join("mapped");
+    let file = file.to_str().context("a path in UTF-8")?;
+    let args = ["mixed", "--file", file, "--file-mib", "8", "--mib", "64"];
+    let (line, _) = alone("lst-oom-file", &args)?;
+    assert!(line.number("oom.victim.memory.file_bytes")? >= 8 * MIB);
+    assert!(line.number("oom.victim.memory.anon_bytes")? > LIMIT / 4);
+    Ok(())
+}
+
+/// A folder on a real disk: pages of a tmpfs would be shared memory instead.
+fn disk() -> PathBuf {
+    env::var_os("LIMITSCOPE_TEST_DISK").map_or_else(|| "/var/tmp".into(), PathBuf::from)
+}
+
+#[test]
+fn many_threads_are_one_victim() -> Result<()> {
+    alone(
+        "lst-oom-threads",
+        &["threads", "--threads", "4", "--mib", "32"],
+    )?;
+    Ok(())
+}
+
+#[test]
+fn a_victim_whose_leader_is_gone_has_its_process_id() -> Result<()> {
+    let command = "lst-oom-leader";
+    let args = [
+        "threads",
+        "--threads",
+        "1",
+        "--mib",
+        "64",
+        "--leader-exits",
+        "1",
+    ];
+    let (line, log) = alone(command, &args)?;
+    let victim = log.victim(command)?;
+    assert_ne!(
+        u64::from(victim.pid),
+        line.number("oom.victim.process.pid")?
+    );
+    Ok(())
+}
+
+#[test]
+fn a_child_of_the_first_process() -> Result<()> {
+    let command = "lst-oom-child";
+    let stage = Stage::set()?;
+    let cgroup = Cgroup::new("oom")?;
+    cgroup.set_memory_limit(LIMIT)?;
+    let args = ["fork", "--mib", "64", "--comm", command];
+    let mut workload = Workload::start_in(&cgroup, &args)?;
+    let result = workload.run()?;
+    assert_eq!(result["signal"], 9);
+    let (events, log) = stage.finish(command, 1)?;
+    let victim = log.victim(command)?;
+    let line = only(&events)?;
+    check_victim(line, victim)?;
+    check_limit(line, &log, victim.pid, &cgroup, &cgroup)?;
+    check_usage(line, &log, victim.pid)?;
+    assert_eq!(result["child"], line.value["oom.victim.process.pid"]);
+    assert_eq!(
+        line.number("oom.victim.process.parent_pid")?,
+        u64::from(workload.pid())
+    );
+    assert_eq!(memory_events::oom_kills(&cgroup)?, 1);
+    assert!(workload.exit()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_sleeper_dies_for_its_sibling() -> Result<()> {
+    let (big, small) = ("lst-oom-sleeper", "lst-oom-sibling");
+    let stage = Stage::set()?;
+    let cgroup = Cgroup::new("oom")?;
+    cgroup.set_memory_limit(LIMIT)?;
+    let mut sleeper = Workload::start_in(&cgroup, &["anon", "--mib", "22", "--comm", big])?;
+    sleeper.set_oom_score_adj(500)?;
+    sleeper.run()?;
+    let mut sibling = Workload::start_in(&cgroup, &["anon", "--mib", "14", "--comm", small])?;
+    sibling.run()?;
+    assert_eq!(sleeper.wait_exit()?.signal(), Some(9));
+    assert!(sibling.exit()?.success());
+    let (events, log) = stage.finish(big, 1)?;
+    let victim = log.victim(big)?;
+    let line = only(&events)?;
+    check_victim(line, victim)?;
+    check_limit(line, &log, victim.pid, &cgroup, &cgroup)?;
+    check_usage(line, &log, victim.pid)?;
+    assert_eq!(line.signed("oom.victim.oom_score_adj")?, 500);
+    assert_eq!(line.text("oom.trigger.process.command")?, small);
+    let trigger = log.report(victim.pid)?.trigger_pid;
+    assert_eq!(line.number("oom.trigger.process.pid")?, u64::from(trigger));
+    assert!(log.killed_with(small).is_empty());
+    Ok(())
+}
+
+#[test]
+fn the_limit_of_an_ancestor() -> Result<()> {
+    let command = "lst-oom-nested";
+    let stage = Stage::set()?;
+    let parent = Cgroup::new("oom")?;
+    let child = parent.child("inner")?;
+    parent.set_memory_limit(LIMIT)?;
+    let args = ["anon", "--mib", "64", "--comm", command];
+    let mut workload = Workload::start_in(&child, &args)?;
+    assert_eq!(workload.run_to_death()?.signal(), Some(9));
+    let (events, log) = stage.finish(command, 1)?;
+    let victim = log.victim(command)?;
+    let line = only(&events)?;
+    check_victim(line, victim)?;
+    check_limit(line, &log, victim.pid, &parent, &child)?;
+    check_usage(line, &log, victim.pid)?;
+    assert_eq!(memory_events::oom_kills(&child)?, 1);
+    Ok(())
+}
+
+#[test]
+fn two_limits_of_which_the_outer_fires() -> Result<()> {
+    let command = "lst-oom-outer";
+    let stage = Stage::set()?;
+    let parent = Cgroup::new("oom")?;
+    let child = parent.child("inner")?;
+    parent.set_memory_limit(LIMIT)?;
+    child.set_memory_limit(2 * LIMIT)?;
+    let args = ["anon", "--mib", "96", "--comm", command];
+    let mut workload = Workload::start_in(&child, &args)?;
+    assert_eq!(workload.run_to_death()?.signal(), Some(9));
+    let (events, log) = stage.finish(command, 1)?;
+    let line = only(&events)?;
+    check_victim(line, log.victim(command)?)?;
+    check_limit(line, &log, log.victim(command)?.pid, &parent, &child)
+}
+
+#[test]
+fn one_after_the_other_each_is_told_in_time() -> Result<()> {
+    let (command, kills) = ("lst-oom-row", 20);
+    let stage = Stage::set()?;
+    let cgroup = Cgroup::new("oom")?;
+    cgroup.set_memory_limit(LIMIT / 2)?;
+    let mut pids = Vec::new();
+    for _ in 0..kills {
+        let args = ["anon", "--mib", "32", "--comm", command];
+        let mut workload = Workload::start_in(&cgroup, &args)?;
+        assert_eq!(workload.run_to_death()?.signal(), Some(9));
+        pids.push(u64::from(workload.pid()));
+    }
+    assert_eq!(memory_events::oom_kills(&cgroup)?, kills as u64);
+    let (events, log) = stage.finish(command, kills)?;
+    let mut latencies = Vec::new();
+    for (line, victim) in events.iter().zip(log.killed_with(command)) {
+        check_victim(line, victim)?;
+        assert_eq!(
+            line.number("oom.victim.process.pid")?,
+            u64::from(victim.pid)
+        );
+        latencies.push(line.arrived_ns - line.number("monotonic_ns")?);
+    }
+    let told: Result<Vec<u64>> = events
+        .iter()
+        .map(|e| e.number("oom.victim.process.pid"))
+        .collect();
+    assert_eq!(told?, pids);
+    latencies.sort_unstable();
+    let at = |share: f64| Duration::from_nanos(latencies[(share * (kills - 1) as f64) as usize]);
+    println!("kill to line: p50 {:?}, p99 and max {:?}", at(0.5), at(1.0));
+    Ok(())
+}
+
+#[test]
+fn a_storm_in_one_cgroup_is_counted_as_the_kernel_does() -> Result<()> {
+    let command = "lst-oom-storm";
+    let stage = Stage::set()?;
+    let cgroup = Cgroup::new("oom")?;
+    cgroup.set_memory_limit(LIMIT)?;
+    let mut workloads = Vec::new();
+    for _ in 0..8 {
+        let args = ["anon", "--mib", "64", "--comm", command];
+        workloads.push(Workload::start_in(&cgroup, &args)?);
+    }
+    for workload in &mut workloads {
+        workload.go()?;
+    }
+    for workload in &mut workloads {
+        assert_eq!(workload.wait_exit()?.signal(), Some(9));
+    }
+    let (events, log) = stage.finish(command, workloads.len())?;
+    let told: Result<Vec<u64>> = events
+        .iter()
+        .map(|e| e.number("oom.victim.process.pid"))
+        .collect();
+    let (mut told, mut killed) = (told?, Vec::new());
+    killed.extend(log.killed_with(command).iter().map(|k| u64::from(k.pid)));
+    told.sort_unstable();
+    killed.sort_unstable();
+    assert_eq!(told, killed);
+    assert_eq!(memory_events::oom_kills(&cgroup)?, killed.len() as u64);
+    for victim in log.killed_with(command) {
+        let is = |e: &&Line| {
+            e.number("oom.victim.process.pid")
+                .is_ok_and(|p| p == u64::from(victim.pid))
+        };
+        check_victim(events.iter().find(is).context("its event")?, victim)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_group_kill_tells_every_victim() -> Result<()> {
+    let command = "lst-oom-group";
+    let cgroup = Cgroup::new("oom")?;
+    if cgroup.controller_dir("memory")?.0 == 1 {
+        skip(
+            "a_group_kill_tells_every_victim",
+            "memory.oom.group exists in cgroup v2 only",
+        );
+        return Ok(());
+    }
+    let stage = Stage::set()?;
+    cgroup.set_memory_limit(LIMIT)?;
+    cgroup.set_oom_group()?;
+    let mut sleepers = Vec::new();
+    for _ in 0..3 {
+        sleepers.push(Workload::start_in(
+            &cgroup,
+            &["nothing", "--comm", command],
+        )?);
+    }
+    let args = ["anon", "--mib", "64", "--comm", command];
+    let mut workload = Workload::start_in(&cgroup, &args)?;
+    assert_eq!(workload.run_to_death()?.signal(), Some(9));
+    for sleeper in &mut sleepers {
+        assert_eq!(sleeper.wait_exit()?.signal(), Some(9));
+    }
+    let (events, log) = stage.finish(command, 4)?;
+    for line in &events {
+        assert_eq!(line.value["oom.group"], true);
+        assert_eq!(line.number("oom.victims")?, 4);
+        let pid = line.number("oom.victim.process.pid")?;
+        let victim = log.killed.iter().find(|k| u64::from(k.pid) == pid);
+        check_victim(
+            line,
+            victim.context("a victim that the kernel did not log")?,
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! Context switches, CPU time and run-queue waits against /proc, cpuacct and runqlat.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use limitscope_tests::{
+    agent::Agent,
+    assert_within,
+    cgroup::Cgroup,
+    events::Events,
+    referee::{
+        cpu_stat,
+        runqlat::{self, Runqlat},
+        schedstat::{Counters, Snapshot},
+    },
+    workload::Workload,
+};
+
+/// Our sums for a cgroup beside the kernel's over its threads, which all stay alive.
+struct Run {
+    stats: Events,
+    kernel: Counters,
+    usage_ns: u64,
+    threads: usize,
+}
+
+impl Run {
+    /// Lets a workload run in `cgroup` while `agent` listens, and ends the agent.
+    fn of(agent: Agent, cgroup: &Cgroup, args: &[&str]) -> Result<Self> {
+        let mut workload = Workload::start_in(cgroup, args)?;
+        let before = (Snapshot::at_rest(cgroup)?, cpu_stat::usage_ns(cgroup)?);
+        workload.run()?;
+        let after = (Snapshot::at_rest(cgroup)?, cpu_stat::usage_ns(cgroup)?);
+        let events = agent.stop()?.events;
+        let kernel = after.0.since(&before.0);
+        println!("{args:?}: {kernel:?}");
+        Ok(Self {
+            stats: events.kind("container_stats").cgroup(&cgroup.path()),
+            kernel,
+            usage_ns: after.1 - before.1,
+            threads: after.0.threads.len(),
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        let sum = |key: &str| self.stats.sum(key);
+        let (kernel, stats) = (self.kernel, &self.stats.0);
+        assert!(!stats.is_empty(), "no container_stats of this cgroup");
+        assert_eq!(
+            sum("sched.context_switches.voluntary")?,
+            kernel.voluntary,
+            "voluntary"
+        );
+        assert_eq!(
+            sum("sched.context_switches.involuntary")?,
+            kernel.involuntary,
+            "involuntary"
+        );
+        let cpu_ns = sum("sched.cpu_time_ns")? as f64;
+        assert_within("CPU time and schedstat", cpu_ns, kernel.run_ns as f64, 1.0);
+        assert_within(
+            "CPU time and the controller",
+            cpu_ns,
+            self.usage_ns as f64,
+            1.0,
+        );
+        let wait = sum("sched.run_queue.wait_ns")? + sum("sched.run_queue.throttled_wait_ns")?;
+        assert_within("run-queue wait", wait as f64, kernel.wait_ns as f64, 1.0);
+        // A wait is noted at each switch-in, but for a few in which the kernel has no start time.
+        let waits = sum("sched.run_queue.count")?;
+        assert!(
+            waits <= kernel.timeslices,
+            "{waits} waits in {} slices",
+            kernel.timeslices
+        );
+        assert!(
+            waits as f64 >= kernel.timeslices as f64 * 0.999 - 2.0,
+            "{waits}: {kernel:?}"
+        );
+        for line in stats {
+            let seconds = line.number("interval_ns")? as f64 / 1e9;
+            for kind in ["voluntary", "involuntary"] {
+                let key = format!("sched.context_switches.{kind}");
+                let rate = line.value[format!("{key}_per_second")]
+                    .as_f64()
+                    .unwrap_or(-1.0);
+                let expected = line.number(&key)? as f64 / seconds;
+                assert!(
+                    (rate - expected).abs() <= expected * 0.01 + 0.01,
+                    "{rate} {expected}"
+                );
+            }
+            let percentiles: Result<Vec<u64>> = ["p50_ns", "p90_ns", "p99_ns", "max_ns"]
+                .iter()
+                .map(|p| line.number(&format!("sched.run_queue.{p}")))
+                .collect();
+            assert!(percentiles?.is_sorted(), "{}", line.value);
+        }
+        Ok(())
+    }
+}
+
+fn listening() -> Result<Agent> {
+    Agent::start(&["--interval", "500ms"])
+}
+
+#[test]
+fn threads_that_spin_and_contend() -> Result<()> {
+    let cgroup = Cgroup::new("switch")?;
+    let run = Run::of(
+        listening()?,
+        &cgroup,
+        &["spin", "--threads", "4", "--ms", "3000"],
+    )?;
+    run.check()?;
+    assert_eq!(run.stats.sum("sched.run_queue.throttled_wait_ns")?, 0);
+    assert!(run.kernel.wait_ns > 2_000_000_000, "they did contend");
+    Ok(())
+}
+
+#[test]
+fn threads_that_work_and_sleep() -> Result<()> {
+    // Made when the program listens already.
+    let agent = listening()?;
+    let cgroup = Cgroup::new("switch")?;
+    let args = [
+        "duty",
+        "--threads",
+        "3",
+        "--ms",
+        "1500",
+        "--busy-us",
+        "300",
+        "--idle-us",
+        "500",
+    ];
+    let run = Run::of(agent, &cgroup, &args)?;
+    run.check()?;
+    assert_eq!(run.threads, 4);
+    let told = run
+        .stats
+        .0
+        .last()
+        .map(|line| line.number("sched.threads"))
+        .transpose()?;
+    assert_eq!(told, Some(4));
+    Ok(())
+}
+
+#[test]
+fn threads_and_processes_that_wake_each_other() -> Result<()> {
+    for kind in ["pipe", "futex", "processes"] {
+        let agent = listening()?;
+        let cgroup = Cgroup::new("switch")?;
+        let run = Run::of(
+            agent,
+            &cgroup,
+            &["pingpong", "--kind", kind, "--ms", "1200"],
+        )?;
+        run.check()?;
+        assert!(run.kernel.voluntary > 10_000, "{kind}: {:?}", run.kernel);
+    }
+    Ok(())
+}
+
+#[test]
+fn throttled_wait_is_kept_apart() -> Result<()> {
+    let cgroup = Cgroup::new("switch")?;
+    cgroup.set_cpu_quota(Some(20_000), 100_000)?;
+    let run = Run::of(
+        listening()?,
+        &cgroup,
+        &["spin", "--threads", "4", "--ms", "3000"],
+    )?;
+    run.check()?;
+    let throttled = run.stats.sum("sched.run_queue.throttled_wait_ns")?;
+    let plain = run.stats.sum("sched.run_queue.wait_ns")?;
+    println!("throttled wait {throttled} ns, other wait {plain} ns");
+    // Of each period of 100 ms, the four threads have 20 ms of CPU time between them.
+    assert!(
+        throttled > plain,
+        "throttled wait {throttled} ns, other {plain} ns"
+    );
+    Ok(())
+}
+
+#[test]
+fn one_throttled_thread_waits_for_nothing_but_its_quota() -> Result<()> {
+    let cgroup = Cgroup::new("switch")?;
+    cgroup.set_cpu_quota(Some(20_000), 100_000)?;
+    let run = Run::of(
+        listening()?,
+        &cgroup,
+        &["spin", "--threads", "1", "--ms", "2000"],
+    )?;
+    run.check()?;
+    let throttled = run.stats.sum("sched.run_queue.throttled_wait_ns")?;
+    let share = throttled as f64 / run.kernel.wait_ns as f64;
+    println!("{:.2} % of the wait is throttled", share * 100.0);
+    assert!(share > 0.9, "{throttled} ns of {:?}", run.kernel);
+    Ok(())
+}
+
+#[test]
+fn two_cgroups_are_not_mixed_up() -> Result<()> {
+    let agent = listening()?;
+    let (busy, calm) = (Cgroup::new("switch")?, Cgroup::new("switch")?);
+    let mut first = Workload::start_in(&busy, &["spin", "--threads", "2", "--ms", "1000"])?;
+    let args = [
+        "duty",
+        "--threads",
+        "2",
+        "--ms",
+        "1000",
+        "--busy-us",
+        "100",
+        "--idle-us",
+        "900",
+    ];
+    let mut second = Workload::start_in(&calm, &args)?;
+    let before = [Snapshot::at_rest(&busy)?, Snapshot::at_rest(&calm)?];
+    first.go()?;
+    second.go()?;
+    for workload in [&mut first, &mut second] {
+        workload.result()?;
+        workload.wait_asleep()?;
+    }
+    let after = [Snapshot::at_rest(&busy)?, Snapshot::at_rest(&calm)?];
+    let stats = agent.stop()?.events.kind("container_stats");
+    for (number, cgroup) in [&busy, &calm].into_iter().enumerate() {
+        let (stats, kernel) = (
+            stats.cgroup(&cgroup.path()),
+            after[number].since(&before[number]),
+        );
+        assert_eq!(
+            stats.sum("sched.context_switches.voluntary")?,
+            kernel.voluntary
+        );
+        assert_eq!(
+            stats.sum("sched.context_switches.involuntary")?,
+            kernel.involuntary
+        );
+        let ours = stats.sum("sched.cpu_time_ns")?;
+        assert_within("CPU time", ours as f64, kernel.run_ns as f64, 1.0);
+        let ours = stats.sum("sched.run_queue.wait_ns")?;
+        assert_within("run-queue wait", ours as f64, kernel.wait_ns as f64, 1.0);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_distribution_has_the_shape_that_runqlat_sees() -> Result<()> {
+    // One interval, ended by the stop, so that its percentiles are those of the whole run.
+    let agent = Agent::start(&["--interval", "60s"])?;
+    let cgroup = Cgroup::new("switch")?;
+    let args = ["spin", "--threads", "4", "--ms", "4000"];
+    let mut workload = Workload::start_in(&cgroup, &args)?;
+    let runqlat = Runqlat::start(workload.pid())?;
+    workload.go()?;
+    workload.result_within(Duration::from_secs(30))?;
+    let histogram = runqlat.stop()?;
+    let stats = agent
+        .stop()?
+        .events
+        .kind("container_stats")
+        .cgroup(&cgroup.path());
+    let line = stats.only()?;
+    for (key, quantile) in [("p50_ns", 0.5), ("p99_ns", 0.99)] {
+        let ours = line.number(&format!("sched.run_queue.{key}"))?;
+        let theirs = runqlat::bucket_at(&histogram, quantile);
+        println!(
+            "{key}: ours {ours} ns, bucket {}, runqlat {theirs:?}",
+            runqlat::bucket_of(ours)
+        );
+        let off = theirs.map(|bucket| bucket.abs_diff(runqlat::bucket_of(ours)));
+        assert!(off <= Some(1), "{key} {ours} ns, runqlat: {histogram:?}");
+    }
+    Ok(())
+}

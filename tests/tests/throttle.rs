@@ -1,0 +1,311 @@
+//! Throttled time and periods against cpu.stat, quotas against what was set.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Result, ensure};
+use limitscope_tests::{
+    agent::Agent, assert_within, cgroup::Cgroup, events::Events, referee::cpu_stat::CpuStat, wait,
+    workload::Workload,
+};
+
+/// What accuracy asks of throttled time on a real CPU, over at least this much of it.
+const PERCENT: f64 = 1.0;
+const ENOUGH_NS: u64 = 5_000_000_000;
+
+/// One run of a spinner with the program listening from before to after.
+struct Run {
+    events: Events,
+    kernel: Vec<CpuStat>,
+    wall_ns: u64,
+}
+
+impl Run {
+    /// Spins in the last of `levels` (the outermost comes first), all with this period.
+    fn of(
+        levels: &[&Cgroup],
+        period: Duration,
+        threads: u32,
+        millis: u64,
+        meanwhile: impl FnOnce() -> Result<()>,
+    ) -> Result<Self> {
+        let agent = Agent::start(&["--throttle-min", "0ns", "--interval", "1s"])?;
+        let inner = levels[levels.len() - 1];
+        let (threads, ms) = (threads.to_string(), millis.to_string());
+        let args = ["spin", "--threads", &threads, "--ms", &ms];
+        let mut workload = Workload::start_in(inner, &args)?;
+        let rest = |cgroup: &&Cgroup| CpuStat::at_rest(cgroup, period);
+        let before: Vec<CpuStat> = levels.iter().map(rest).collect::<Result<_>>()?;
+        let start = wait::monotonic_ns();
+        workload.go()?;
+        meanwhile()?;
+        workload.result_within(Duration::from_mins(1))?;
+        workload.wait_asleep()?;
+        let after: Vec<CpuStat> = levels.iter().map(rest).collect::<Result<_>>()?;
+        let wall_ns = wait::monotonic_ns() - start;
+        let kernel = after
+            .iter()
+            .zip(&before)
+            .map(|(a, b)| CpuStat {
+                periods: a.periods - b.periods,
+                throttled_periods: a.throttled_periods - b.throttled_periods,
+                throttled_ns: a.throttled_ns - b.throttled_ns,
+            })
+            .collect();
+        println!("kernel: {kernel:?}");
+        let events = agent.stop()?.events;
+        Ok(Self {
+            events,
+            kernel,
+            wall_ns,
+        })
+    }
+
+    /// Compares the intervals of one level with the kernel's throttled time.
+    fn check_level(&self, cgroup: &Cgroup, kernel: &CpuStat) -> Result<()> {
+        let events = self
+            .events
+            .kind("cpu_throttle")
+            .with("throttle.cgroup", &cgroup.path());
+        ensure!(
+            kernel.throttled_ns >= ENOUGH_NS,
+            "too little for a comparison: {kernel:?}"
+        );
+        let ours = events.sum("throttle.duration_ns")?;
+        let what = format!("sum of {} throttled intervals", events.0.len());
+        assert_within(&what, ours as f64, kernel.throttled_ns as f64, PERCENT);
+        for event in &events.0 {
+            assert!(event.number("throttle.cpu")? < thread::available_parallelism()?.get() as u64);
+            assert_eq!(event.text("throttle.level")?, "other");
+            assert!(!event.text("throttle.source")?.is_empty());
+        }
+        Ok(())
+    }
+
+    /// The interval sums of these cgroups together.
+    fn stats(&self, cgroups: &[&Cgroup]) -> Events {
+        let stats = self.events.kind("container_stats");
+        stats.choose(|line| cgroups.iter().any(|cgroup| line.cgroup() == cgroup.path()))
+    }
+
+    /// Compares the interval sums with the kernel's throttled time and periods.
+    fn check_stats(&self, cgroups: &[&Cgroup]) -> Result<Events> {
+        let stats = self.stats(cgroups);
+        let sum = |of: fn(&CpuStat) -> u64| self.kernel.iter().map(of).sum::<u64>();
+        let summed = stats.sum("throttle.summed_ns")?;
+        let kernel = sum(|k| k.throttled_ns);
+        assert_within("throttle.summed_ns", summed as f64, kernel as f64, PERCENT);
+        let periods = stats.sum("throttle.throttled_periods")?;
+        let kernel = sum(|k| k.throttled_periods);
+        println!("throttled periods: ours {periods}, kernel {kernel}");
+        assert!(
+            periods.abs_diff(kernel) <= 1,
+            "throttled periods {periods}, kernel {kernel}"
+        );
+        let all = stats.sum("throttle.periods")?;
+        assert!(all >= periods, "{all} periods of which {periods} throttled");
+        let frozen = stats.sum("throttle.frozen_ns")?;
+        println!("frozen {frozen} ns of {} ns of wall time", self.wall_ns);
+        assert!(
+            frozen <= self.wall_ns,
+            "frozen {frozen} ns in {} ns",
+            self.wall_ns
+        );
+        assert!(frozen > 0, "never frozen");
+        Ok(stats)
+    }
+
+    /// Every event of the level names exactly this quota.
+    fn check_quota(&self, cgroup: &Cgroup, quota_us: u64, period_us: u64) -> Result<()> {
+        let events = self
+            .events
+            .kind("cpu_throttle")
+            .with("throttle.cgroup", &cgroup.path());
+        for event in &events.0 {
+            assert_eq!(event.number("throttle.quota.quota_us")?, quota_us);
+            assert_eq!(event.number("throttle.quota.period_us")?, period_us);
+            let cpus = event.value["throttle.quota.cpus"].as_f64();
+            assert_eq!(cpus, Some(quota_us as f64 / period_us as f64));
+        }
+        Ok(())
+    }
+}
+
+const MS_100: Duration = Duration::from_millis(100);
+
+#[test]
+fn one_thread() -> Result<()> {
+    let cgroup = Cgroup::new("throttle")?;
+    cgroup.set_cpu_quota(Some(20_000), 100_000)?;
+    let run = Run::of(&[&cgroup], MS_100, 1, 6_800, || Ok(()))?;
+    run.check_level(&cgroup, &run.kernel[0])?;
+    run.check_quota(&cgroup, 20_000, 100_000)?;
+    let stats = run.check_stats(&[&cgroup])?;
+    let events = run.events.kind("cpu_throttle").cgroup(&cgroup.path());
+    assert_eq!(stats.sum("throttle.intervals")?, events.0.len() as u64);
+    // With a single runnable thread the container stands still exactly while it is throttled.
+    let (frozen, summed) = (
+        stats.sum("throttle.frozen_ns")?,
+        stats.sum("throttle.summed_ns")?,
+    );
+    assert_within(
+        "frozen time of one thread",
+        frozen as f64,
+        summed as f64,
+        2.0,
+    );
+    Ok(())
+}
+
+#[test]
+fn many_threads() -> Result<()> {
+    let cgroup = Cgroup::new("throttle")?;
+    cgroup.set_cpu_quota(Some(20_000), 100_000)?;
+    let run = Run::of(&[&cgroup], MS_100, 4, 3_600, || Ok(()))?;
+    run.check_level(&cgroup, &run.kernel[0])?;
+    run.check_quota(&cgroup, 20_000, 100_000)?;
+    let stats = run.check_stats(&[&cgroup])?;
+    let events = run.events.kind("cpu_throttle").cgroup(&cgroup.path());
+    assert_eq!(stats.sum("throttle.intervals")?, events.0.len() as u64);
+    assert!(
+        events.max("throttle.threads")? >= 2,
+        "two threads on a CPU are held up together"
+    );
+    let (frozen, summed) = (
+        stats.sum("throttle.frozen_ns")?,
+        stats.sum("throttle.summed_ns")?,
+    );
+    assert!(
+        frozen < summed,
+        "frozen {frozen} ns, summed over CPUs {summed} ns"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_short_period() -> Result<()> {
+    let cgroup = Cgroup::new("throttle")?;
+    cgroup.set_cpu_quota(Some(2_000), 10_000)?;
+    let run = Run::of(&[&cgroup], Duration::from_millis(10), 4, 3_600, || Ok(()))?;
+    run.check_level(&cgroup, &run.kernel[0])?;
+    run.check_quota(&cgroup, 2_000, 10_000)?;
+    run.check_stats(&[&cgroup])?;
+    Ok(())
+}
+
+#[test]
+fn under_a_throttled_parent() -> Result<()> {
+    let parent = Cgroup::new("throttle")?;
+    let child = parent.child("inner")?;
+    parent.set_cpu_quota(Some(20_000), 100_000)?;
+    let run = Run::of(&[&parent, &child], MS_100, 4, 3_600, || Ok(()))?;
+    assert_eq!(run.kernel[1].throttled_ns, 0, "the child has no quota");
+    run.check_level(&parent, &run.kernel[0])?;
+    run.check_quota(&parent, 20_000, 100_000)?;
+    run.check_stats(&[&parent, &child])?;
+    let events = run.events.kind("cpu_throttle");
+    for event in &events.with("throttle.cgroup", &parent.path()).0 {
+        assert_eq!(event.text("throttle.held.cgroup")?, child.path());
+        assert_eq!(event.cgroup(), child.path());
+    }
+    assert!(events.with("throttle.cgroup", &child.path()).0.is_empty());
+    Ok(())
+}
+
+#[test]
+fn under_its_own_and_its_parents_quota() -> Result<()> {
+    let parent = Cgroup::new("throttle")?;
+    let child = parent.child("inner")?;
+    parent.set_cpu_quota(Some(20_000), 100_000)?;
+    child.set_cpu_quota(Some(4_000), 10_000)?;
+    let run = Run::of(&[&parent, &child], MS_100, 4, 7_000, || Ok(()))?;
+    for (cgroup, kernel) in [&parent, &child].into_iter().zip(&run.kernel) {
+        run.check_level(cgroup, kernel)?;
+    }
+    run.check_quota(&parent, 20_000, 100_000)?;
+    run.check_quota(&child, 4_000, 10_000)
+}
+
+#[test]
+fn a_quota_that_changes_while_it_holds() -> Result<()> {
+    let cgroup = Cgroup::new("throttle")?;
+    let quotas = [10_000, 15_000];
+    cgroup.set_cpu_quota(Some(quotas[0]), 100_000)?;
+    let run = Run::of(&[&cgroup], MS_100, 4, 5_000, || {
+        for change in 1..6 {
+            // Not a multiple of the period, so that most changes hit a throttled group.
+            thread::sleep(Duration::from_millis(730));
+            cgroup.set_cpu_quota(Some(quotas[change % 2]), 100_000)?;
+        }
+        Ok(())
+    })?;
+    run.check_level(&cgroup, &run.kernel[0])?;
+    let events = run
+        .events
+        .kind("cpu_throttle")
+        .with("throttle.cgroup", &cgroup.path());
+    for quota in quotas {
+        let of = |line: &limitscope_tests::events::Line| {
+            line.value["throttle.quota.quota_us"].as_u64() == Some(quota)
+        };
+        assert!(
+            !events.choose(of).0.is_empty(),
+            "no event names the quota of {quota} µs"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_threshold_hides_short_intervals_but_not_their_sum() -> Result<()> {
+    let cgroup = Cgroup::new("throttle")?;
+    cgroup.set_cpu_quota(Some(5_000), 10_000)?;
+    let agent = Agent::start(&["--throttle-min", "1s", "--interval", "1s"])?;
+    let mut workload = Workload::start_in(&cgroup, &["spin", "--ms", "1000"])?;
+    let before = CpuStat::at_rest(&cgroup, Duration::from_millis(10))?;
+    workload.run()?;
+    let after = CpuStat::at_rest(&cgroup, Duration::from_millis(10))?;
+    let events = agent.stop()?.events.cgroup(&cgroup.path());
+    assert!(events.kind("cpu_throttle").0.is_empty());
+    let periods = events
+        .kind("container_stats")
+        .sum("throttle.throttled_periods")?;
+    assert!(periods.abs_diff(after.throttled_periods - before.throttled_periods) <= 1);
+    assert!(events.kind("container_stats").sum("throttle.summed_ns")? > 0);
+    Ok(())
+}
+
+#[test]
+fn a_quota_that_is_never_reached_is_never_told() -> Result<()> {
+    let cgroup = Cgroup::new("throttle")?;
+    cgroup.set_cpu_quota(Some(90_000), 100_000)?;
+    let agent = Agent::start(&["--throttle-min", "0ns", "--interval", "500ms"])?;
+    let args = [
+        "duty",
+        "--ms",
+        "1000",
+        "--busy-us",
+        "1000",
+        "--idle-us",
+        "9000",
+    ];
+    let mut workload = Workload::start_in(&cgroup, &args)?;
+    workload.run()?;
+    assert_eq!(CpuStat::of(&cgroup)?.throttled_periods, 0);
+    let events = agent.stop()?.events;
+    assert!(
+        events
+            .kind("cpu_throttle")
+            .cgroup(&cgroup.path())
+            .0
+            .is_empty()
+    );
+    let stats = events.kind("container_stats").cgroup(&cgroup.path());
+    assert!(
+        stats.sum("sched.context_switches.voluntary")? > 50,
+        "it was seen"
+    );
+    for key in ["summed_ns", "frozen_ns", "throttled_periods"] {
+        assert_eq!(stats.sum(&format!("throttle.{key}"))?, 0, "{key}");
+    }
+    Ok(())
+}
