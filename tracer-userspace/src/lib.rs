@@ -15,4 +15,5 @@
 //! - [`pipeline`]: the only place that knows all stages.
 //! - [`cli`]: one file per command.
 
+pub mod identity;
 pub mod model;
