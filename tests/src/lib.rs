@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod cgroup;
+pub mod docker;
 pub mod events;
 pub mod mounts;
 pub mod referee;

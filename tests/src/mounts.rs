@@ -95,6 +95,17 @@ impl Hierarchies {
     }
 }
 
+impl Place {
+    /// Version of the interface (1 or 2) and the directory of this path in the hierarchy.
+    pub fn dir(&self, path: &str) -> (u8, PathBuf) {
+        let path = path.trim_start_matches('/');
+        match self {
+            Self::V1(mount) => (1, mount.join(path)),
+            Self::V2(mount) => (2, mount.join(path)),
+        }
+    }
+}
+
 /// Whether the space-separated words of a file hold `word`.
 pub fn has_word(file: &Path, word: &str) -> bool {
     fs::read_to_string(file).is_ok_and(|text| text.split_whitespace().any(|w| w == word))

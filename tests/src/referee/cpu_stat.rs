@@ -1,6 +1,6 @@
 //! The CPU controller's own figures.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 
@@ -24,6 +24,11 @@ impl CpuStat {
     /// Reads it now.
     pub fn of(cgroup: &Cgroup) -> Result<Self> {
         let (version, dir) = cgroup.controller_dir("cpu")?;
+        Self::in_dir(version, &dir)
+    }
+
+    /// Reads it in a directory of this version of the interface.
+    pub fn in_dir(version: u8, dir: &Path) -> Result<Self> {
         let text = read(&dir.join("cpu.stat"))?;
         let field = |name| field(&text, name);
         Ok(Self {

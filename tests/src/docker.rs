@@ -1,0 +1,270 @@
+//! A real Docker daemon of the test's own, with one small image, on its own socket.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    mounts::Hierarchies,
+    wait::{self, PATIENCE},
+};
+
+/// The image that every container of the tests is made of.
+pub const IMAGE: &str = "limitscope-test/busybox:1";
+
+const REMEDY: &str = "install it with: apt-get install -y --no-install-recommends docker.io \
+                      (docker-cli too where that is a package of its own) busybox-static";
+
+/// A running daemon; dropping it removes its containers, ends it, and fails the test if anything
+/// of it stays.
+#[derive(Debug)]
+pub struct Docker {
+    dir: Option<TempDir>,
+    daemon: Option<Child>,
+    parents: Vec<PathBuf>,
+}
+
+impl Docker {
+    /// Starts a daemon without networks and imports the image.
+    pub fn start() -> Result<Self> {
+        // Parent cgroups that are here already belong to somebody else.
+        let parents = parents()?.into_iter().filter(|dir| !dir.exists()).collect();
+        let dir = tempfile::Builder::new()
+            .prefix("limitscope-docker-")
+            .tempdir_in("/var/tmp")?;
+        let mut docker = Self {
+            dir: Some(dir),
+            daemon: None,
+            parents,
+        };
+        docker.up()?;
+        docker.import()?;
+        Ok(docker)
+    }
+
+    fn dir(&self) -> &Path {
+        self.dir
+            .as_ref()
+            .map_or(Path::new("/nonexistent"), |dir| dir.path())
+    }
+
+    /// The daemon's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir().join("docker.sock")
+    }
+
+    /// Starts the daemon (again) and waits until it answers.
+    pub fn up(&mut self) -> Result<()> {
+        let dir = self.dir().to_owned();
+        let at = |name: &str| dir.join(name).display().to_string();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(dir.join("log"))?;
+        let daemon = Command::new("dockerd")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
+            .arg(format!("--host=unix://{}", at("docker.sock")))
+            .arg(format!("--data-root={}", at("data")))
+            .arg(format!("--exec-root={}", at("exec")))
+            .arg(format!("--pidfile={}", at("pid")))
+            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+            .args([
+                "--ip-forward=false",
+                "--ip-masq=false",
+                "--storage-driver=overlay2",
+            ])
+            .arg("--exec-opt=native.cgroupdriver=cgroupfs")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn();
+        let daemon = match daemon {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                bail!("dockerd is not installed; {REMEDY}")
+            }
+            other => other.context("starting dockerd")?,
+        };
+        self.daemon = Some(daemon);
+        wait::until("the Docker daemon's answer", Duration::from_mins(1), || {
+            let daemon = self.daemon.as_mut().context("just started")?;
+            if let Some(status) = daemon.try_wait()? {
+                let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
+                bail!("dockerd ended with {status}:\n{log}");
+            }
+            let answer = self.command(["version"]).output().context(REMEDY)?;
+            Ok(answer.status.success().then_some(()))
+        })
+    }
+
+    /// Ends the daemon, and with it its containers.
+    pub fn down(&mut self) -> Result<()> {
+        let Some(mut daemon) = self.daemon.take() else {
+            return Ok(());
+        };
+        kill_process(Pid::from_child(&daemon), Signal::TERM)?;
+        let ended = wait::until("the Docker daemon's end", Duration::from_secs(30), || {
+            Ok(daemon.try_wait()?)
+        });
+        if ended.is_err() {
+            daemon.kill()?;
+            daemon.wait()?;
+        }
+        ended.map(drop)
+    }
+
+    fn import(&self) -> Result<()> {
+        let root = self.dir().join("image");
+        fs::create_dir_all(root.join("bin"))?;
+        for dir in ["proc", "sys", "dev", "tmp", "etc"] {
+            fs::create_dir(root.join(dir))?;
+        }
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"]
+            .into_iter()
+            .find(|p| Path::new(p).exists());
+        fs::copy(busybox.context(REMEDY)?, root.join("bin/busybox"))?;
+        for applet in ["sh", "sleep", "usleep", "tail", "true", "cat", "echo"] {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet))?;
+        }
+        let tar = self.dir().join("image.tar");
+        let made = Command::new("tar")
+            .arg("-C")
+            .arg(&root)
+            .arg("-cf")
+            .arg(&tar)
+            .arg(".")
+            .status()?;
+        ensure!(made.success(), "tar ended with {made}");
+        self.run([OsStr::new("import"), tar.as_os_str(), OsStr::new(IMAGE)])?;
+        Ok(())
+    }
+
+    fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new("docker");
+        command
+            .args(args)
+            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
+            .env("DOCKER_CONFIG", self.dir().join("config"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a `docker` command; returns what it prints.
+    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<String> {
+        let mut command = self.command(args);
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.output().context(REMEDY)?;
+        let stderr = String::from_utf8_lossy(&stderr);
+        ensure!(
+            status.success(),
+            "{command:?} ended with {status}: {stderr}"
+        );
+        Ok(String::from_utf8_lossy(&stdout).trim().to_owned())
+    }
+
+    /// Makes and starts a container in the background; returns its id.
+    pub fn container(&self, name: &str, options: &[&str], what: &[&str]) -> Result<String> {
+        self.prepare("run", name, &[&["-d"], options].concat(), what)
+    }
+
+    /// Makes a container without starting it; returns its id.
+    pub fn create(&self, name: &str, options: &[&str], what: &[&str]) -> Result<String> {
+        self.prepare("create", name, options, what)
+    }
+
+    fn prepare(&self, how: &str, name: &str, options: &[&str], what: &[&str]) -> Result<String> {
+        // The first process of a container does not heed SIGTERM, so waiting for it is in vain.
+        let fixed = ["--network", "none", "--stop-timeout", "1", "--name", name];
+        self.run([&[how], &fixed[..], options, &[IMAGE], what].concat())
+    }
+
+    /// What `docker inspect` says of a container.
+    pub fn inspect(&self, container: &str) -> Result<Value> {
+        let text = self.run(["inspect", container])?;
+        let mut list: Value = serde_json::from_str(&text)?;
+        Ok(list[0].take())
+    }
+
+    /// Waits for a container's end; returns its exit code.
+    pub fn wait(&self, container: &str) -> Result<i64> {
+        let text = self.run(["wait", container])?;
+        text.parse()
+            .with_context(|| format!("docker wait said {text:?}"))
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        if self.daemon.is_some() {
+            let ids = self.run(["ps", "-aq"])?;
+            let ids: Vec<&str> = ids.split_whitespace().collect();
+            if !ids.is_empty() {
+                self.run([&["rm", "-f"], &ids[..]].concat())?;
+            }
+        }
+        self.down()?;
+        if let Some(dir) = self.dir.take() {
+            let path = dir.path().display().to_string();
+            wait::until("the removal of the daemon's folder", PATIENCE, || {
+                let removed = fs::remove_dir_all(&path);
+                let gone = removed.is_ok() || !Path::new(&path).exists();
+                Ok(gone.then_some(()))
+            })
+            .with_context(|| path.clone())?;
+        }
+        for parent in self.parents.drain(..) {
+            remove_empty(&parent)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        if let Err(error) = self.clear() {
+            eprintln!("LEFT BEHIND: {error:#}");
+            assert!(thread::panicking(), "{error:#}");
+        }
+    }
+}
+
+/// The cgroups that runtimes make for all containers and leave behind, in each hierarchy.
+fn parents() -> Result<Vec<PathBuf>> {
+    let hierarchies = Hierarchies::find()?;
+    let mounts = hierarchies
+        .v1
+        .into_iter()
+        .map(|v1| v1.mount)
+        .chain(hierarchies.v2);
+    Ok(mounts
+        .flat_map(|mount| [mount.join("docker"), mount.join("kubepods")])
+        .collect())
+}
+
+/// Removes a tree of cgroups in which nothing runs.
+fn remove_empty(dir: &Path) -> Result<()> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_empty(&entry.path())?;
+        }
+    }
+    fs::remove_dir(dir).with_context(|| format!("removing the empty cgroup {}", dir.display()))
+}
