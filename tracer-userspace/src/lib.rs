@@ -17,3 +17,4 @@
 
 pub mod identity;
 pub mod model;
+pub mod sinks;

@@ -1,0 +1,110 @@
+//! `container_stats`.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use tracer_common::log_linear::lower_edge;
+
+use super::fields::Fields;
+use super::identity;
+use crate::model::histogram::Histogram;
+use crate::model::stats::{ContainerStats, MemoryStats, SchedStats, ThrottleStats};
+
+/// Writes the event's own keys.
+pub fn write<M: SerializeMap>(
+    fields: &mut Fields<M>,
+    stats: &ContainerStats,
+) -> Result<(), M::Error> {
+    identity::write(fields, &stats.container)?;
+    fields.put("interval_ns", &stats.interval_ns)?;
+    sched(fields, &stats.sched, stats.interval_ns)?;
+    let histograms = &stats.histograms;
+    let wait = &histograms.run_queue_wait;
+    fields.maybe("sched.run_queue.p50_ns", wait.quantile(0.5))?;
+    fields.maybe("sched.run_queue.p90_ns", wait.quantile(0.9))?;
+    fields.maybe("sched.run_queue.p99_ns", wait.quantile(0.99))?;
+    fields.maybe("sched.run_queue.max_ns", wait.max())?;
+    buckets(fields, "sched.run_queue.buckets", wait)?;
+    let slice = &histograms.on_cpu_slice;
+    fields.maybe("sched.on_cpu.p50_ns", slice.quantile(0.5))?;
+    fields.maybe("sched.on_cpu.p99_ns", slice.quantile(0.99))?;
+    fields.maybe("sched.on_cpu.max_ns", slice.max())?;
+    buckets(fields, "sched.on_cpu.buckets", slice)?;
+    throttle(fields, &stats.throttle)?;
+    let throttled = &histograms.throttled_interval;
+    fields.maybe("throttle.p50_ns", throttled.quantile(0.5))?;
+    fields.maybe("throttle.p99_ns", throttled.quantile(0.99))?;
+    fields.maybe("throttle.max_ns", throttled.max())?;
+    buckets(fields, "throttle.buckets", throttled)?;
+    buckets(fields, "throttle.frozen.buckets", &histograms.frozen_time)?;
+    stats
+        .memory
+        .as_ref()
+        .map_or(Ok(()), |memory| self::memory(fields, memory))
+}
+
+fn sched<M: SerializeMap>(
+    fields: &mut Fields<M>,
+    sched: &SchedStats,
+    interval_ns: u64,
+) -> Result<(), M::Error> {
+    let per_second = |count: u64| count as f64 / (interval_ns as f64 / 1e9);
+    fields.put("sched.context_switches.voluntary", &sched.voluntary)?;
+    fields.put("sched.context_switches.involuntary", &sched.involuntary)?;
+    fields.float(
+        "sched.context_switches.voluntary_per_second",
+        per_second(sched.voluntary),
+    )?;
+    fields.float(
+        "sched.context_switches.involuntary_per_second",
+        per_second(sched.involuntary),
+    )?;
+    fields.put("sched.cpu_time_ns", &sched.cpu_time_ns)?;
+    fields.maybe("sched.threads", sched.threads)?;
+    fields.put("sched.run_queue.wait_ns", &sched.wait_ns)?;
+    fields.put("sched.run_queue.count", &sched.waits)?;
+    fields.put(
+        "sched.run_queue.throttled_wait_ns",
+        &sched.throttled_wait_ns,
+    )
+}
+
+fn throttle<M: SerializeMap>(
+    fields: &mut Fields<M>,
+    throttle: &ThrottleStats,
+) -> Result<(), M::Error> {
+    fields.put("throttle.summed_ns", &throttle.summed_ns)?;
+    fields.put("throttle.frozen_ns", &throttle.frozen_ns)?;
+    fields.put("throttle.intervals", &throttle.intervals)?;
+    fields.put("throttle.periods", &throttle.periods)?;
+    fields.put("throttle.throttled_periods", &throttle.throttled_periods)?;
+    fields.put("throttle.unseen_ns", &throttle.unseen_ns)
+}
+
+fn memory<M: SerializeMap>(fields: &mut Fields<M>, memory: &MemoryStats) -> Result<(), M::Error> {
+    super::oom::reading(fields, &memory.reading)?;
+    memory.growth_bytes_per_second.map_or(Ok(()), |growth| {
+        fields.float("memory.growth_bytes_per_second", growth)
+    })
+}
+
+/// A histogram without its empty buckets: `[[lower edge in nanoseconds, count], …]`.
+struct Buckets<'a>(&'a Histogram);
+
+impl Serialize for Buckets<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(
+            self.0
+                .iter()
+                .map(|(bucket, count)| [lower_edge(bucket as u32), count]),
+        )
+    }
+}
+
+fn buckets<M: SerializeMap>(
+    fields: &mut Fields<M>,
+    key: &str,
+    histogram: &Histogram,
+) -> Result<(), M::Error> {
+    let present = Some(histogram).filter(|histogram| !histogram.is_empty());
+    fields.maybe(key, present.map(Buckets))
+}

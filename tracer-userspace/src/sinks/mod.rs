@@ -1,0 +1,8 @@
+//! What comes out: JSON lines, text for people, histogram reports and logs.
+
+pub mod json;
+pub mod output;
+#[cfg(test)]
+pub(crate) mod samples;
+pub mod text;
+pub mod wall_clock;

@@ -1,0 +1,225 @@
+//! Events for the sinks' tests.
+
+use std::sync::Arc;
+
+use tracer_common::log_linear::bucket_of;
+
+use crate::model::event::{AgentCost, AgentEvent, AgentPhase, Event, EventBody, Lifecycle, Lost};
+use crate::model::histogram::Histogram;
+use crate::model::identity::{Identity, Level};
+use crate::model::oom::{
+    MemoryReading, OomKillEvent, OomLimit, OomProcess, OomScope, VictimMemory,
+};
+use crate::model::plan::{PlanSummary, SignalPlan};
+use crate::model::stats::{
+    ContainerStats, IntervalHistograms, MemoryStats, SchedStats, ThrottleStats,
+};
+use crate::model::throttle::ThrottleEvent;
+use crate::sinks::wall_clock::WallClock;
+
+const MIB: u64 = 1 << 20;
+
+/// 2026-01-02 03:04:05 UTC at monotonic time 0.
+pub fn clock() -> WallClock {
+    WallClock::from_offset_ns(1_767_323_045_000_000_000)
+}
+
+/// The 42nd event, 1.000000007 s after monotonic time 0.
+pub fn event(body: EventBody) -> Event {
+    Event {
+        monotonic_ns: 1_000_000_007,
+        seq: 42,
+        body,
+    }
+}
+
+/// A Docker container `web`.
+pub fn web() -> Identity {
+    Identity {
+        cgroup_path: "/docker/4f2a".into(),
+        level: Level::Container,
+        container_id: Some("4f2a".into()),
+        container_name: Some("web".into()),
+        image_name: Some("nginx:1.27".into()),
+        runtime_name: Some("docker".into()),
+        ..Identity::default()
+    }
+}
+
+/// A Kubernetes container whose name is not known.
+pub fn pod() -> Identity {
+    Identity {
+        cgroup_path: "/kubepods/burstable/pod12/ab".into(),
+        level: Level::Container,
+        container_id: Some("ab".into()),
+        k8s_pod_uid: Some("12".into()),
+        unresolved: Some("no runtime socket".into()),
+        ..Identity::default()
+    }
+}
+
+/// A kill in `web` at its own limit.
+pub fn oom() -> OomKillEvent {
+    let web = Arc::new(web());
+    OomKillEvent {
+        container: Arc::clone(&web),
+        scope: OomScope::MemoryCgroup,
+        limit: Some(OomLimit {
+            cgroup: Arc::clone(&web),
+            level: Level::Container,
+            limit_bytes: Some(512 * MIB),
+            usage_bytes: 512 * MIB,
+            memory_and_swap: false,
+            evidence: "memcg_event",
+        }),
+        victim: OomProcess {
+            pid: 4211,
+            command: "java".into(),
+        },
+        victim_thread: 4230,
+        victim_parent_pid: 4200,
+        victim_command_line: Some("java -jar app.jar".into()),
+        victim_uid: 1000,
+        victim_oom_score_adj: 0,
+        victim_age_ns: Some(83_500_000_000),
+        victim_badness_pages: None,
+        memory: VictimMemory {
+            total_vm_bytes: 3000 * MIB,
+            anon_bytes: 497 * MIB,
+            file_bytes: 12 * MIB,
+            shmem_bytes: 0,
+            swap_bytes: 0,
+            page_tables_bytes: Some(1_536 << 10),
+            exact: true,
+        },
+        trigger: OomProcess {
+            pid: 4310,
+            command: "curl".into(),
+        },
+        trigger_container: web,
+        order: Some(0),
+        gfp_flags: Some(0xcc0),
+        victim_number: 1,
+        source: "tracepoint",
+        container_memory: Some(MemoryReading {
+            current_bytes: 14 * MIB,
+            limit_bytes: Some(512 * MIB),
+            peak_bytes: Some(512 * MIB),
+        }),
+    }
+}
+
+/// An interval of `web` throttled by its own quota of 1.5 CPUs.
+pub fn throttle() -> ThrottleEvent {
+    let web = Arc::new(web());
+    ThrottleEvent {
+        container: Arc::clone(&web),
+        quota_cgroup: web,
+        level: Level::Container,
+        cpu: 3,
+        duration_ns: 83_140_250,
+        quota_ns: Some(150_000_000),
+        period_ns: 100_000_000,
+        burn_ns: Some(16_859_750),
+        threads: 4,
+        source: "tracepoint",
+    }
+}
+
+/// A histogram of these values.
+pub fn histogram(values: &[u64]) -> Histogram {
+    let mut histogram = Histogram::default();
+    for &value in values {
+        histogram.add(bucket_of(value) as usize, 1);
+    }
+    histogram
+}
+
+/// An interval of `web`.
+pub fn stats() -> ContainerStats {
+    ContainerStats {
+        container: Arc::new(web()),
+        interval_ns: 2_000_000_000,
+        sched: SchedStats {
+            voluntary: 4000,
+            involuntary: 100,
+            cpu_time_ns: 1_500_000_000,
+            wait_ns: 6_000_000,
+            throttled_wait_ns: 300_000_000,
+            waits: 3,
+            threads: Some(9),
+        },
+        throttle: ThrottleStats {
+            summed_ns: 900_000_000,
+            frozen_ns: 250_000_000,
+            intervals: 2,
+            periods: 20,
+            throttled_periods: 5,
+            unseen_ns: 0,
+        },
+        memory: Some(MemoryStats {
+            reading: MemoryReading {
+                current_bytes: 300 * MIB,
+                limit_bytes: Some(512 * MIB),
+                peak_bytes: None,
+            },
+            growth_bytes_per_second: Some(1024.5),
+        }),
+        histograms: IntervalHistograms {
+            run_queue_wait: histogram(&[1_000_000, 2_000_000, 3_000_000]),
+            on_cpu_slice: histogram(&[64, 64]),
+            throttled_interval: histogram(&[450_000_000, 450_000_000]),
+            frozen_time: Histogram::default(),
+        },
+    }
+}
+
+/// The end of a run that lost something of everything.
+pub fn agent() -> AgentEvent {
+    AgentEvent {
+        phase: AgentPhase::Stop,
+        plan: PlanSummary {
+            signals: vec![SignalPlan {
+                signal: "oom_kill".into(),
+                source: "tracepoint".into(),
+                programs: vec!["mark_victim".into()],
+                notes: vec!["no fexit".into()],
+            }],
+            cgroup_hierarchy: "v1:cpu".into(),
+        },
+        lost: Lost {
+            ring: 1,
+            slots: 2,
+            clock: 3,
+            undecodable: 4,
+            sink: 5,
+            maps: 6,
+            reads: 7,
+            unseen_throttle_ns: 8,
+        },
+        cost: Some(AgentCost {
+            bpf_ns_per_switch: None,
+            cpu_ratio: 0.004,
+            resident_bytes: 20 * MIB,
+        }),
+        attached_after_ns: 180_000_000,
+    }
+}
+
+/// One event of each kind.
+pub fn all() -> Vec<Event> {
+    let life = |lifetime_ns| Lifecycle {
+        container: Arc::new(web()),
+        lifetime_ns,
+    };
+    [
+        EventBody::OomKill(Box::new(oom())),
+        EventBody::CpuThrottle(Box::new(throttle())),
+        EventBody::ContainerStart(life(None)),
+        EventBody::ContainerExit(life(Some(50_000_000))),
+        EventBody::ContainerStats(Box::new(stats())),
+        EventBody::Agent(Box::new(agent())),
+    ]
+    .map(event)
+    .into()
+}
