@@ -1,0 +1,83 @@
+//! `struct cfs_rq` and `struct task_group` (`kernel/sched/sched.h`): a group's run queue on one CPU.
+
+use crate::{
+    globals::{
+        CFS_RQ_RQ, CFS_RQ_TG, CFS_RQ_THROTTLE_COUNT, CFS_RQ_THROTTLED, CFS_RQ_THROTTLED_CLOCK,
+        CSS_CGROUP, RQ_CLOCK, RQ_CPU, TG_CFS_BANDWIDTH, TG_CSS, THROTTLED_MASK,
+    },
+    kernel_types::{bandwidth::Bandwidth, cgroup::Cgroup},
+    read::checked,
+};
+
+/// `struct cfs_rq *`
+#[derive(Clone, Copy)]
+pub struct CfsRq(pub u64);
+
+impl CfsRq {
+    /// Whether its own quota is used up. An `int` up to 6.17, a bit from 6.18 on.
+    #[inline(always)]
+    pub fn is_throttled(self) -> bool {
+        let byte: u8 = checked::read(self.0, CFS_RQ_THROTTLED.load());
+        u32::from(byte) & THROTTLED_MASK.load() != 0
+    }
+
+    /// `rq->clock` at the start of the throttled interval as the kernel accounts it. 0 where it
+    /// does not (yet): since 6.12 an empty run queue, since 6.18 one without parked thread.
+    #[inline(always)]
+    pub fn throttled_clock(self) -> u64 {
+        checked::read(self.0, CFS_RQ_THROTTLED_CLOCK.load())
+    }
+
+    /// How many levels, from itself upwards, are throttled.
+    #[inline(always)]
+    pub fn throttle_count(self) -> u32 {
+        checked::read(self.0, CFS_RQ_THROTTLE_COUNT.load())
+    }
+
+    /// The CPU's run queue.
+    #[inline(always)]
+    pub fn rq(self) -> Rq {
+        Rq(checked::read(self.0, CFS_RQ_RQ.load()))
+    }
+
+    /// The group.
+    #[inline(always)]
+    pub fn task_group(self) -> TaskGroup {
+        TaskGroup(checked::read(self.0, CFS_RQ_TG.load()))
+    }
+}
+
+/// `struct rq *`
+#[derive(Clone, Copy)]
+pub struct Rq(pub u64);
+
+impl Rq {
+    /// Nanoseconds by the scheduler's clock of that CPU, as fresh as its last update.
+    #[inline(always)]
+    pub fn clock(self) -> u64 {
+        checked::read(self.0, RQ_CLOCK.load())
+    }
+
+    #[inline(always)]
+    pub fn cpu(self) -> u32 {
+        checked::read(self.0, RQ_CPU.load())
+    }
+}
+
+/// `struct task_group *`
+#[derive(Clone, Copy)]
+pub struct TaskGroup(pub u64);
+
+impl TaskGroup {
+    /// Its quota.
+    #[inline(always)]
+    pub fn bandwidth(self) -> Bandwidth {
+        Bandwidth(self.0 + u64::from(TG_CFS_BANDWIDTH.load()))
+    }
+
+    /// Its cgroup; none for an autogroup.
+    #[inline(always)]
+    pub fn cgroup(self) -> Cgroup {
+        Cgroup(checked::read(self.0, TG_CSS.load() + CSS_CGROUP.load()))
+    }
+}

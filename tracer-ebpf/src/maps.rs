@@ -1,0 +1,134 @@
+//! Every map. Sizes given as 1 are set by user space before loading, from the number of CPUs and
+//! of slots.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
+};
+use tracer_common::{
+    counters,
+    header::CgroupKey,
+    maps::{
+        CacheLine, CpuState, EVENTS_BYTES, Frozen, HASH_ENTRIES, Histogram, KILLS, LastThrottle,
+        MAX_ENDS, OpenThrottle, Slot, SlotCpu, THROTTLES_BYTES,
+    },
+    records::CgroupLifecycle,
+};
+
+/// Run queues whose throttling may end between the entry and the exit of something.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Ending {
+    /// What was entered: a timer's or a run queue's address; 0 when nothing was.
+    pub inside: u64,
+    /// The bandwidth (`struct cfs_bandwidth *`) of that timer.
+    pub bandwidth: u64,
+    /// Its `nr_periods` and `nr_throttled` at the entry.
+    pub nr_periods: u32,
+    pub nr_throttled: u32,
+    /// Run queues in `queues`.
+    pub used: u32,
+    pub reserved: u32,
+    /// Run queues that were throttled at the entry.
+    pub queues: [ThrottledQueue; MAX_ENDS],
+}
+
+/// A throttled run queue.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ThrottledQueue {
+    /// `struct cfs_rq *`.
+    pub cfs_rq: u64,
+    /// Its `throttled_clock`.
+    pub clock: u64,
+}
+
+/// A kill that `signal_generate` announced.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Kill {
+    /// `struct task_struct *` that the signal goes to.
+    pub task: u64,
+    /// Its process.
+    pub tgid: u32,
+    pub reserved: u32,
+}
+
+/// The OOM that a task is handling.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OomContext {
+    /// The cgroup that ran out.
+    pub cgroup: CgroupKey,
+    /// Its count of `MEMCG_OOM` then.
+    pub events: u64,
+    pub limit_pages: u64,
+    pub usage_pages: u64,
+    pub started_ns: u64,
+    pub flags: u32,
+    /// Victims so far.
+    pub victims: u32,
+}
+
+/// What the programs learned about this kernel at run time: addresses of functions.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Learned {
+    /// `sched_cfs_period_timer`
+    pub period_timer: u64,
+    /// `sched_cfs_slack_timer`
+    pub slack_timer: u64,
+    /// `__cfsb_csd_unthrottle`; 0 where the kernel has none.
+    pub csd: u64,
+}
+
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
+#[map]
+pub static THROTTLES: RingBuf = RingBuf::with_byte_size(THROTTLES_BYTES, 0);
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counters::COUNTERS, 0);
+
+#[map]
+pub static SLOT_OF_CGROUP: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
+#[map]
+pub static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(1, 0);
+#[map]
+pub static SLOT_FLAGS: Array<u32> = Array::with_max_entries(1, 0);
+#[map]
+pub static SLOT_CACHE: Array<CacheLine> = Array::with_max_entries(1, 0);
+
+#[map]
+pub static CPU_STATES: Array<CpuState> = Array::with_max_entries(1, 0);
+#[map]
+pub static SLOT_CPUS: Array<SlotCpu> = Array::with_max_entries(1, 0);
+#[map]
+pub static SLOTS: Array<Slot> = Array::with_max_entries(1, 0);
+#[map]
+pub static HISTOGRAMS: Array<Histogram> = Array::with_max_entries(1, 0);
+
+#[map]
+pub static LEARNED: Array<Learned> = Array::with_max_entries(1, 0);
+#[map]
+pub static TIMER_ENDING: PerCpuArray<Ending> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static CSD_ENDING: PerCpuArray<Ending> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static UNTHROTTLE_ENDING: PerCpuArray<ThrottledQueue> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static OPEN_THROTTLES: HashMap<u64, OpenThrottle> = HashMap::with_max_entries(HASH_ENTRIES, 0);
+#[map]
+pub static LAST_THROTTLES: LruHashMap<u64, LastThrottle> =
+    LruHashMap::with_max_entries(HASH_ENTRIES, 0);
+#[map]
+pub static FROZEN: HashMap<u32, Frozen> = HashMap::with_max_entries(1, 0);
+
+#[map]
+pub static PENDING_KILLS: LruHashMap<u64, Kill> = LruHashMap::with_max_entries(KILLS, 0);
+#[map]
+pub static OOM_CONTEXTS: LruHashMap<u64, OomContext> = LruHashMap::with_max_entries(KILLS, 0);
+#[map]
+pub static OOM_COUNTS: LruHashMap<CgroupKey, u64> = LruHashMap::with_max_entries(HASH_ENTRIES, 0);
+
+#[map]
+pub static LIFECYCLE_SCRATCH: PerCpuArray<CgroupLifecycle> = PerCpuArray::with_max_entries(1, 0);

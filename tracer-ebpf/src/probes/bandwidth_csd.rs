@@ -1,0 +1,64 @@
+//! `csd:csd_function_entry` and `_exit`, for `__cfsb_csd_unthrottle` alone.
+//!
+//! ```c
+//! // since 6.4: (smp_call_func_t func, call_single_data_t *csd)
+//! ```
+//!
+//! From 6.3 on a bandwidth timer asks other CPUs to unthrottle their run queues
+//! (`__unthrottle_cfs_rq_async`, `kernel/sched/fair.c`); an idle CPU may answer milliseconds later,
+//! and the kernel's account goes on until then. So the end is seen here, at the call itself.
+//!
+//! Trap: `csd` is NULL for a call of a CPU to itself, and the verifier does not know. It is never
+//! loaded from directly.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+
+use crate::{
+    globals::{RQ_CFSB_CSD, RQ_CFSB_CSD_LIST, present},
+    maps::{CSD_ENDING, LEARNED},
+    probes::bandwidth_timer::{csd_node, end_noted, note_list},
+};
+
+#[btf_tracepoint(function = "csd_function_entry")]
+pub fn csd_function_entry(ctx: BtfTracePointContext) -> i32 {
+    let function: u64 = ctx.arg(0);
+    let csd: u64 = ctx.arg(1);
+    if !present(&RQ_CFSB_CSD) || !present(&RQ_CFSB_CSD_LIST) || csd == 0 {
+        return 0;
+    }
+    let Some(learned) = LEARNED.get(0) else { return 0 };
+    if learned.csd == 0 || function != learned.csd {
+        return 0;
+    }
+    enter(csd - u64::from(RQ_CFSB_CSD.load()));
+    0
+}
+
+#[btf_tracepoint(function = "csd_function_exit")]
+pub fn csd_function_exit(ctx: BtfTracePointContext) -> i32 {
+    let function: u64 = ctx.arg(0);
+    let Some(ending) = CSD_ENDING.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's element. The call runs with interrupts off, so nothing comes between entry
+    // and exit.
+    let ending = unsafe { &mut *ending };
+    if ending.inside != function || function == 0 {
+        return 0;
+    }
+    ending.inside = 0;
+    end_noted(ending);
+    0
+}
+
+/// Notes the run queues of `rq` that are about to be unthrottled.
+#[inline(never)]
+fn enter(rq: u64) -> u32 {
+    let (Some(ending), Some(learned)) = (CSD_ENDING.get_ptr_mut(0), LEARNED.get(0)) else {
+        return 0;
+    };
+    // SAFETY: this CPU's element, see `csd_function_exit`.
+    let ending = unsafe { &mut *ending };
+    ending.used = 0;
+    note_list(ending, rq + u64::from(RQ_CFSB_CSD_LIST.load()), csd_node());
+    ending.inside = learned.csd;
+    0
+}

@@ -1,0 +1,9 @@
+//! The programs, one hook a file.
+
+mod bandwidth_csd;
+mod bandwidth_timer;
+mod cgroup;
+mod mark_victim;
+mod sched_switch;
+mod signal_generate;
+mod unthrottle;

@@ -1,0 +1,198 @@
+//! `sched:sched_switch`: everything that a context switch tells, folded where it happens.
+//!
+//! ```c
+//! // up to 5.17: (bool preempt, struct task_struct *prev, struct task_struct *next)
+//! // since 5.18: (…, unsigned int prev_state)
+//! ```
+//!
+//! In `__schedule` (`kernel/sched/core.c`) the tracepoint comes after the run queue's clock was
+//! updated and the switch counted in `nvcsw` or `nivcsw`, and before `sched_info_switch`: so `next`
+//! still has the time at which it was queued, and the difference is to the nanosecond what the
+//! kernel adds to `run_delay`.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tracer_common::{
+    counters::{LOST_CLOCK, LOST_CPU},
+    maps::{
+        CpuState, HIST_ON_CPU_SLICE, HIST_RUN_QUEUE_WAIT, SLOT_NONE, SLOT_UNKNOWN,
+    },
+};
+
+use crate::{
+    emit::{count, cpu},
+    frozen,
+    globals::{
+        CFS_RQ_RQ, CFS_RQ_THROTTLE_COUNT, MEASURE_SWITCHES, MEASURE_THROTTLE, RQ_CLOCK,
+        SWITCH_HAS_STATE, TASK_CFS_RQ, TASK_CGROUPS, TASK_EXEC_RUNTIME, TASK_LAST_QUEUED,
+        TASK_NVCSW, TASK_PID, TASK_STATE, TASK_THROTTLED, present,
+    },
+    maps::{CPU_STATES, SLOTS},
+    read::direct,
+    slots::{cgroup_id_of, counts, record, slot_of},
+    throttle,
+};
+
+#[btf_tracepoint(function = "sched_switch")]
+pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
+    on_switch(&ctx);
+    0
+}
+
+#[inline(always)]
+fn on_switch(ctx: &BtfTracePointContext) {
+    let prev: u64 = ctx.arg(1);
+    let next: u64 = ctx.arg(2);
+    let cpu = cpu();
+    let Some(state) = CPU_STATES.get_ptr_mut(cpu) else {
+        count(LOST_CPU);
+        return;
+    };
+    // SAFETY: an element of the array; only this CPU writes all but the atomic members of its
+    // state, and a switch is not interrupted by another.
+    let state = unsafe { &mut *state };
+
+    let prev_pid = direct::u32(prev, TASK_PID.load());
+    let mut prev_slot = SLOT_NONE;
+    if prev_pid != 0 {
+        prev_slot = leave(ctx, prev, prev_pid, cpu, state);
+    }
+
+    let next_pid = direct::u32(next, TASK_PID.load());
+    if next_pid != 0 {
+        enter(next, next_pid, cpu, state);
+    } else {
+        // The idle task is nobody's.
+        state.pid = 0;
+        state.slot = SLOT_NONE;
+    }
+
+    if MEASURE_THROTTLE.load() == 1 {
+        let next_slot = state.slot;
+        if prev_pid != 0 {
+            if is_parked(prev) {
+                throttle::park(prev, prev_slot, cpu);
+            }
+            if prev_slot != next_slot && is_held(prev_slot) {
+                frozen::maybe_begin(prev_slot);
+            }
+        }
+        if next_pid != 0 && is_held(next_slot) {
+            if state.open_throttles != 0 {
+                throttle::close_late(next, cpu);
+            }
+            frozen::end(next_slot);
+        }
+    }
+}
+
+/// `prev` leaves the CPU: its switch and its slice.
+#[inline(always)]
+fn leave(
+    ctx: &BtfTracePointContext,
+    prev: u64,
+    pid: u32,
+    cpu: u32,
+    state: &mut CpuState,
+) -> u32 {
+    let known = state.pid == pid;
+    let moved = state.css_set != direct::u64(prev, TASK_CGROUPS.load());
+    let slot =
+        if known && !moved { state.slot } else { slot_of(cgroup_id_of(prev), cpu) };
+    if MEASURE_SWITCHES.load() == 0 {
+        return slot;
+    }
+    if let Some(counts) = counts(slot, cpu) {
+        let voluntary = if known {
+            direct::u64(prev, TASK_NVCSW.load()) != state.voluntary_start
+        } else {
+            // The first switch that is seen on this CPU: by the rule of `__schedule`. A pending
+            // signal makes it wrong, which the task's own counts are not.
+            let preempt: u64 = ctx.arg(0);
+            let prev_state = if SWITCH_HAS_STATE.load() == 1 {
+                ctx.arg::<u64>(3) as u32
+            } else {
+                direct::u32(prev, TASK_STATE.load())
+            };
+            preempt & 0xff == 0 && prev_state != 0
+        };
+        if voluntary {
+            counts.voluntary += 1;
+        } else {
+            counts.involuntary += 1;
+        }
+        if known {
+            let ran = direct::u64(prev, TASK_EXEC_RUNTIME.load()).wrapping_sub(state.exec_start_ns);
+            if (ran as i64) < 0 {
+                count(LOST_CLOCK);
+            } else {
+                counts.cpu_time_ns += ran;
+                record(slot, HIST_ON_CPU_SLICE, ran);
+            }
+        }
+    }
+    slot
+}
+
+/// `next` is put on the CPU: its wait, and what its leaving will be compared with.
+#[inline(always)]
+fn enter(next: u64, pid: u32, cpu: u32, state: &mut CpuState) {
+    let slot = slot_of(cgroup_id_of(next), cpu);
+    if MEASURE_SWITCHES.load() == 1 {
+        let queued = direct::u64(next, TASK_LAST_QUEUED.load());
+        if queued != 0
+            && let Some(counts) = counts(slot, cpu)
+        {
+            let cfs_rq = direct::u64(next, TASK_CFS_RQ.load());
+            let clock = direct::u64(direct::u64(cfs_rq, CFS_RQ_RQ.load()), RQ_CLOCK.load());
+            let wait = clock.wrapping_sub(queued);
+            if (wait as i64) < 0 {
+                count(LOST_CLOCK);
+            } else {
+                // Only a wait that a throttled interval of this CPU ended in can have a throttled
+                // part.
+                let throttled = if MEASURE_THROTTLE.load() == 1 && state.last_end > queued {
+                    throttle::part_of_wait(next, queued, clock)
+                } else {
+                    0
+                };
+                let throttled = if throttled > wait { wait } else { throttled };
+                counts.wait_ns += wait - throttled;
+                counts.throttled_wait_ns += throttled;
+                counts.waits += 1;
+                record(slot, HIST_RUN_QUEUE_WAIT, wait - throttled);
+            }
+        }
+        state.exec_start_ns = direct::u64(next, TASK_EXEC_RUNTIME.load());
+        state.voluntary_start = direct::u64(next, TASK_NVCSW.load());
+    }
+    state.css_set = direct::u64(next, TASK_CGROUPS.load());
+    state.pid = pid;
+    state.slot = slot;
+}
+
+/// Whether `prev` leaves because its group is throttled.
+///
+/// Since 6.18 a throttled task goes on until it returns to user space, parks itself then and says
+/// so. Before, the whole group leaves the run queue at once, whatever its tasks do.
+#[inline(always)]
+fn is_parked(prev: u64) -> bool {
+    if present(&TASK_THROTTLED) {
+        direct::u8(prev, TASK_THROTTLED.load()) != 0
+    } else {
+        let cfs_rq = direct::u64(prev, TASK_CFS_RQ.load());
+        direct::u32(cfs_rq, CFS_RQ_THROTTLE_COUNT.load()) != 0
+    }
+}
+
+/// Whether threads of `slot` are held up somewhere.
+#[inline(always)]
+fn is_held(slot: u32) -> bool {
+    if slot == SLOT_NONE || slot == SLOT_UNKNOWN {
+        return false;
+    }
+    match SLOTS.get_ptr(slot) {
+        // SAFETY: an element of the array, read as a whole word.
+        Some(slot) => unsafe { (&raw const (*slot).held).read_volatile() != 0 },
+        None => false,
+    }
+}

@@ -1,0 +1,40 @@
+//! `signal:signal_generate`: which of the tasks that the OOM killer marks are really killed.
+//!
+//! ```c
+//! (int sig, struct kernel_siginfo *info, struct task_struct *task, int type, int result)
+//! ```
+//!
+//! `__oom_kill_process` (`mm/oom_kill.c`) sends SIGKILL as the kernel (`SEND_SIG_PRIV`) and marks
+//! the victim right after, in the same task. A task that was dying anyway is only marked: it gets
+//! reserves, and nobody is killed. Where `mark_victim` has only a pid, this is also where the task
+//! comes from.
+
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext,
+};
+use tracer_common::counters::LOST_MAP_FULL;
+
+use crate::{
+    emit::count,
+    kernel_types::task::Task,
+    maps::{Kill, PENDING_KILLS},
+};
+
+const SIGKILL: u32 = 9;
+/// `SEND_SIG_PRIV` (`include/linux/sched/signal.h`): a constant in place of a pointer.
+const SEND_SIG_PRIV: u64 = 1;
+
+#[btf_tracepoint(function = "signal_generate")]
+pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
+    let signal: u64 = ctx.arg(0);
+    let info: u64 = ctx.arg(1);
+    if signal as u32 != SIGKILL || info != SEND_SIG_PRIV {
+        return 0;
+    }
+    let task = Task(ctx.arg(2));
+    let kill = Kill { task: task.0, tgid: task.tgid(), reserved: 0 };
+    if PENDING_KILLS.insert(bpf_get_current_pid_tgid(), kill, 0).is_err() {
+        count(LOST_MAP_FULL);
+    }
+    0
+}

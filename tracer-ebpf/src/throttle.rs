@@ -1,0 +1,292 @@
+//! What is known of throttled run queues, independent of how their ends are seen.
+//!
+//! The kernel itself keeps the start: `cfs_rq->throttled_clock`. When an interval ends it adds
+//! `rq->clock - throttled_clock` to the group's `throttled_time` (`unthrottle_cfs_rq`,
+//! `kernel/sched/fair.c`). So whoever sees the end needs nothing but a look just before it; the
+//! switches only tell which threads were held up.
+
+use tracer_common::{
+    counters::{LATE_THROTTLE_END, LOST_CLOCK, LOST_MAP_FULL, LOST_RING_THROTTLE},
+    header::CgroupKey,
+    maps::{
+        HELD_SLOTS, HIST_THROTTLED_INTERVAL, HeldSlot, LastThrottle, OpenThrottle, SLOT_UNKNOWN,
+    },
+    records::{KIND_THROTTLE_INTERVAL, THROTTLE_SOURCE_SWITCH, ThrottleInterval},
+};
+
+use crate::{
+    atomic::{add_u32, add_u64},
+    emit::{count, header, now},
+    frozen,
+    globals::{SLOT_HIERARCHY, THROTTLE_MIN_NS},
+    kernel_types::{cfs_rq::CfsRq, task::Task},
+    maps::{CPU_STATES, LAST_THROTTLES, OPEN_THROTTLES, SLOTS, THROTTLES},
+    slots::{look_up, record},
+};
+
+/// Levels of groups that are followed upwards.
+const LEVELS: u32 = 12;
+/// A burn time is only told within this many periods; more means that the period's start is old.
+const BURN_PERIODS: u64 = 10;
+
+/// `prev`, of `slot`, leaves `cpu` and is held up: notes it at each throttled level above it.
+#[inline(never)]
+pub fn park(prev: u64, slot: u32, cpu: u32) -> u32 {
+    let task = Task(prev);
+    let mut entity = task.entity();
+    let leaf = entity.cfs_rq();
+    let cgroup = task.cgroup().id();
+    for _ in 0..LEVELS {
+        let cfs_rq = entity.cfs_rq();
+        if cfs_rq.0 == 0 {
+            break;
+        }
+        if cfs_rq.is_throttled() {
+            let clock = cfs_rq.throttled_clock();
+            if clock != 0 {
+                hold(cfs_rq, clock, HeldSlot { leaf: leaf.0, slot, reserved: 0 }, cgroup, cpu);
+            }
+        }
+        entity = entity.parent();
+        if entity.0 == 0 {
+            break;
+        }
+    }
+    0
+}
+
+/// Adds to the number of run queues that hold up `slot`.
+#[inline(always)]
+fn add_held(slot: u32, by: i32) {
+    if let Some(shared) = SLOTS.get_ptr_mut(slot) {
+        // SAFETY: an element of the array, aligned, only added to atomically.
+        unsafe { add_u32(&raw mut (*shared).held, by as u32) };
+    }
+}
+
+#[inline(always)]
+fn add_open(cpu: u32, by: i32) {
+    if let Some(state) = CPU_STATES.get_ptr_mut(cpu) {
+        // SAFETY: an element of the array, aligned, only added to atomically.
+        unsafe {
+            add_u32(&raw mut (*state).open_throttles, by as u32);
+        }
+    }
+}
+
+/// A thread of `held` waits in `cfs_rq`, which is throttled since `clock`.
+#[inline(never)]
+fn hold(cfs_rq: CfsRq, clock: u64, held: HeldSlot, cgroup: u64, cpu: u32) -> u32 {
+    if let Some(open) = OPEN_THROTTLES.get_ptr_mut(cfs_rq.0) {
+        // SAFETY: an element of the map. It is only changed on the run queue's own CPU, within a
+        // switch; an end on another CPU removes it, and memory of a removed element stays mapped.
+        let open = unsafe { &mut *open };
+        if open.throttled_clock == clock {
+            open.threads += 1;
+            for entry in &mut open.held {
+                if entry.leaf == 0 {
+                    *entry = held;
+                    add_held(held.slot, 1);
+                    break;
+                }
+                if entry.slot == held.slot {
+                    break;
+                }
+            }
+            return 0;
+        }
+        // The interval before this one ended unseen, and nothing ran in between.
+        close(cfs_rq.0);
+    }
+    let mut open = OpenThrottle {
+        throttled_clock: clock,
+        held: [HeldSlot { leaf: 0, slot: 0, reserved: 0 }; HELD_SLOTS],
+        held_cgroup: cgroup,
+        threads: 1,
+        cpu,
+    };
+    open.held[0] = held;
+    if OPEN_THROTTLES.insert(cfs_rq.0, open, 0).is_err() {
+        count(LOST_MAP_FULL);
+        return 0;
+    }
+    add_held(held.slot, 1);
+    add_open(cpu, 1);
+    1
+}
+
+/// Nothing is held up in `cfs_rq` any more. Returns the threads that were.
+#[inline(never)]
+fn close(cfs_rq: u64) -> u32 {
+    // SAFETY: the value is copied at once; see `hold` on changes.
+    let Some(open) = (unsafe { OPEN_THROTTLES.get(cfs_rq) }) else { return 0 };
+    let open = *open;
+    if OPEN_THROTTLES.remove(cfs_rq).is_err() {
+        return 0;
+    }
+    add_open(open.cpu, -1);
+    for entry in &open.held {
+        if entry.leaf == 0 {
+            break;
+        }
+        add_held(entry.slot, -1);
+        // Another level above the same threads may be throttled still.
+        if CfsRq(entry.leaf).throttle_count() == 0 {
+            frozen::end(entry.slot);
+        }
+    }
+    open.threads
+}
+
+/// The interval of `cfs_rq` that began at `start` has ended, by the run queue's clock now.
+#[inline(never)]
+pub fn ended(cfs_rq: u64, start: u64, source: u32) -> u32 {
+    let queue = CfsRq(cfs_rq);
+    let rq = queue.rq();
+    let end = rq.clock();
+    let duration = end.wrapping_sub(start);
+    let (held_cgroup, expected) = match OPEN_THROTTLES.get_ptr(cfs_rq) {
+        // SAFETY: an element of the map, copied at once; see `hold` on changes.
+        Some(open) => unsafe { ((*open).held_cgroup, (*open).throttled_clock == start) },
+        None => (0, false),
+    };
+    let mut threads = 0;
+    if expected {
+        threads = close(cfs_rq);
+    }
+    if start == 0 || (duration as i64) < 0 {
+        count(LOST_CLOCK);
+        return 0;
+    }
+
+    // For the waits that go over this interval.
+    let cpu = rq.cpu();
+    let _ = LAST_THROTTLES.insert(cfs_rq, LastThrottle { start, end }, 0);
+    if let Some(state) = CPU_STATES.get_ptr_mut(cpu) {
+        // SAFETY: an element of the array; an aligned word that the CPU only reads.
+        unsafe { (&raw mut (*state).last_end).write_volatile(end) };
+    }
+
+    let group = queue.task_group();
+    let id = group.cgroup().id();
+    let slot = look_up(id);
+    let bandwidth = group.bandwidth();
+    let period_ns = bandwidth.period_ns();
+    let now = now();
+    let mut burn_ns = u64::MAX;
+    if slot != SLOT_UNKNOWN
+        && let Some(shared) = SLOTS.get_ptr_mut(slot)
+    {
+        // SAFETY: an element of the array, aligned words that are only added to atomically.
+        unsafe {
+            add_u64(&raw mut (*shared).throttled_ns, duration);
+            add_u64(&raw mut (*shared).throttled_intervals, 1);
+            if source == THROTTLE_SOURCE_SWITCH {
+                add_u64(&raw mut (*shared).late_intervals, 1);
+            }
+        }
+        record(slot, HIST_THROTTLED_INTERVAL, duration);
+        // SAFETY: an element of the array, read as a whole word.
+        let period_start = unsafe { (&raw const (*shared).period_start_ns).read_volatile() };
+        burn_ns = burned(now.wrapping_sub(duration), period_start, period_ns);
+    }
+    if duration < THROTTLE_MIN_NS.load() {
+        return 0;
+    }
+    let Some(mut entry) = THROTTLES.reserve::<ThrottleInterval>(0) else {
+        count(LOST_RING_THROTTLE);
+        return 0;
+    };
+    let held_cgroup = if expected { held_cgroup } else { 0 };
+    entry.write(ThrottleInterval {
+        header: header(KIND_THROTTLE_INTERVAL, size_of::<ThrottleInterval>()),
+        quota_cgroup: CgroupKey::new(SLOT_HIERARCHY.load(), id),
+        held_cgroup: CgroupKey::new(SLOT_HIERARCHY.load(), held_cgroup),
+        duration_ns: duration,
+        quota_ns: bandwidth.quota_ns(),
+        period_ns,
+        burn_ns,
+        cpu,
+        threads,
+        source,
+        reserved: 0,
+    });
+    entry.submit(0);
+    1
+}
+
+/// How long after its period's start an interval began. The period's start may be one that came
+/// after the interval's: they follow each other at the period's length.
+#[inline(always)]
+fn burned(began: u64, period_start: u64, period_ns: u64) -> u64 {
+    if period_start == 0 || period_ns == 0 {
+        return u64::MAX;
+    }
+    if began >= period_start {
+        let burned = began - period_start;
+        return if burned < BURN_PERIODS * period_ns { burned % period_ns } else { u64::MAX };
+    }
+    let before = period_start - began;
+    if before >= BURN_PERIODS * period_ns {
+        return u64::MAX;
+    }
+    let rest = before % period_ns;
+    if rest == 0 { 0 } else { period_ns - rest }
+}
+
+/// `next` is put on `cpu`, where something was throttled: what holds nothing up any more although
+/// its end was not seen ends now. A quota that was changed or removed and a CPU that went offline
+/// unthrottle without any tracepoint.
+#[inline(never)]
+pub fn close_late(next: u64, _cpu: u32) -> u32 {
+    let mut entity = Task(next).entity();
+    for _ in 0..LEVELS {
+        let cfs_rq = entity.cfs_rq();
+        if cfs_rq.0 == 0 {
+            break;
+        }
+        if let Some(open) = OPEN_THROTTLES.get_ptr(cfs_rq.0) {
+            // SAFETY: an element of the map, one word copied.
+            let clock = unsafe { (*open).throttled_clock };
+            if !cfs_rq.is_throttled() {
+                count(LATE_THROTTLE_END);
+                ended(cfs_rq.0, clock, THROTTLE_SOURCE_SWITCH);
+            }
+        }
+        entity = entity.parent();
+        if entity.0 == 0 {
+            break;
+        }
+    }
+    0
+}
+
+/// How much of the wait from `queued` to `clock` (by the clock of this CPU's run queue) `next`
+/// spent throttled: the last throttled interval of each level, as far as it lies within the wait.
+/// Levels overlap, so their union counts.
+#[inline(never)]
+pub fn part_of_wait(next: u64, queued: u64, clock: u64) -> u64 {
+    let mut entity = Task(next).entity();
+    let mut low = u64::MAX;
+    let mut high = 0;
+    for _ in 0..LEVELS {
+        let cfs_rq = entity.cfs_rq();
+        if cfs_rq.0 == 0 {
+            break;
+        }
+        // SAFETY: the value is copied at once.
+        if let Some(last) = unsafe { LAST_THROTTLES.get(cfs_rq.0) } {
+            let start = if last.start > queued { last.start } else { queued };
+            let end = if last.end < clock { last.end } else { clock };
+            if start < end {
+                low = if start < low { start } else { low };
+                high = if end > high { end } else { high };
+            }
+        }
+        entity = entity.parent();
+        if entity.0 == 0 {
+            break;
+        }
+    }
+    if low < high { high - low } else { 0 }
+}

@@ -1,0 +1,283 @@
+//! Loads the object, attaches its programs, and hands out its maps.
+//!
+//! Everything lives as long as [`Tracer`]: programs are attached by links that the kernel drops
+//! with this process, so nothing stays behind after a SIGKILL. Nothing is pinned.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader, Pod,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, Queue, RingBuf},
+    programs::{Program, ProgramError},
+};
+use thiserror::Error;
+use tracer_common::{
+    counters,
+    maps::{self, CACHE_LINES, HISTOGRAMS, Histogram, OpenThrottle, Slot, SlotCpu},
+};
+
+/// What can go wrong between the object and attached programs.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The object itself was refused.
+    #[error("the BPF object was refused: {0}")]
+    Object(#[source] Box<aya::EbpfError>),
+    /// The kernel's type information is not usable.
+    #[error("the kernel's BTF cannot be used: {0}")]
+    Btf(#[from] aya::BtfError),
+    /// A program is not in the object.
+    #[error("the BPF object has no program `{0}`; was it built from other sources?")]
+    NoProgram(String),
+    /// A map is not in the object or of another type.
+    #[error("the BPF object has no usable map `{0}`; was it built from other sources?")]
+    NoMap(&'static str),
+    /// The verifier or the kernel refused a program.
+    #[error("the kernel refused to load the program `{name}`: {source}")]
+    Load {
+        /// Its name.
+        name: String,
+        /// What the kernel said, with the verifier's log.
+        source: Box<ProgramError>,
+    },
+    /// A program could not be attached.
+    #[error("the program `{name}` could not be attached: {source}")]
+    Attach {
+        /// Its name.
+        name: String,
+        /// What the kernel said.
+        source: Box<ProgramError>,
+    },
+    /// A map could not be filled.
+    #[error("the map `{name}` could not be written: {source}")]
+    Map {
+        /// Its name.
+        name: &'static str,
+        /// What the kernel said.
+        source: Box<MapError>,
+    },
+}
+
+/// What to load.
+#[derive(Clone, Debug)]
+pub struct LoadRequest<'a> {
+    /// The object's bytes.
+    pub object: &'a [u8],
+    /// `Global<u32>` by name.
+    pub globals: Vec<(&'static str, u32)>,
+    /// `Global<u64>` by name.
+    pub wide_globals: Vec<(&'static str, u64)>,
+    /// Slots, the one of the unknown included.
+    pub slots: u32,
+    /// CPUs that this machine can have.
+    pub cpus: u32,
+}
+
+/// A loaded object with its maps.
+#[derive(Debug)]
+pub struct Tracer {
+    ebpf: Ebpf,
+    btf: Option<Btf>,
+    /// Slots, the one of the unknown included.
+    pub slots: u32,
+    /// CPUs that the maps have room for.
+    pub cpus: u32,
+    /// Id of a cgroup to its slot.
+    pub slot_of_cgroup: HashMap<MapData, u64, u32>,
+    /// Slots that are free.
+    pub free_slots: Queue<MapData, u32>,
+    /// What user space says of each slot.
+    pub slot_flags: Array<MapData, u32>,
+    /// Counts of each slot and CPU.
+    pub slot_cpus: Array<MapData, SlotCpu>,
+    /// Counts of each slot.
+    pub slot_counts: Array<MapData, Slot>,
+    /// Histograms of each slot.
+    pub histograms: Array<MapData, Histogram>,
+    /// What the programs count of themselves.
+    pub counters: PerCpuArray<MapData, u64>,
+    /// Run queues that are throttled now.
+    pub open_throttles: HashMap<MapData, u64, OpenThrottle>,
+}
+
+impl Tracer {
+    /// Makes the maps and prepares the programs; nothing is attached yet.
+    pub fn load(request: &LoadRequest<'_>) -> Result<Self, LoadError> {
+        let btf = Btf::from_sys_fs()?;
+        let mut loader = EbpfLoader::new();
+        loader.btf(Some(&btf));
+        for (name, value) in &request.globals {
+            loader.override_global(name, value, true);
+        }
+        for (name, value) in &request.wide_globals {
+            loader.override_global(name, value, true);
+        }
+        let (slots, cpus) = (request.slots, request.cpus);
+        for (name, entries) in [
+            (maps::SLOT_OF_CGROUP, slots.saturating_mul(2)),
+            (maps::FREE_SLOTS, slots),
+            (maps::SLOT_FLAGS, slots),
+            (maps::SLOTS, slots),
+            (maps::FROZEN, slots),
+            (maps::HISTOGRAMS_MAP, slots.saturating_mul(HISTOGRAMS)),
+            (maps::SLOT_CPUS, slots.saturating_mul(cpus)),
+            (maps::CPU_STATES, cpus),
+            (maps::SLOT_CACHE, cpus.saturating_mul(CACHE_LINES)),
+        ] {
+            loader.map_max_entries(name, entries);
+        }
+        let mut ebpf = loader
+            .load(request.object)
+            .map_err(|error| LoadError::Object(Box::new(error)))?;
+        let mut free_slots: Queue<MapData, u32> = take(&mut ebpf, maps::FREE_SLOTS)?;
+        // Slot 0 is the one of the unknown.
+        for slot in 1..slots {
+            free_slots.push(slot, 0).map_err(|source| LoadError::Map {
+                name: maps::FREE_SLOTS,
+                source: Box::new(source),
+            })?;
+        }
+        Ok(Self {
+            slot_of_cgroup: take(&mut ebpf, maps::SLOT_OF_CGROUP)?,
+            free_slots,
+            slot_flags: take(&mut ebpf, maps::SLOT_FLAGS)?,
+            slot_cpus: take(&mut ebpf, maps::SLOT_CPUS)?,
+            slot_counts: take(&mut ebpf, maps::SLOTS)?,
+            histograms: take(&mut ebpf, maps::HISTOGRAMS_MAP)?,
+            counters: take(&mut ebpf, maps::COUNTERS_MAP)?,
+            open_throttles: take(&mut ebpf, maps::OPEN_THROTTLES)?,
+            ebpf,
+            btf: Some(btf),
+            slots,
+            cpus,
+        })
+    }
+
+    /// Takes a ring buffer out, to be read elsewhere.
+    pub fn take_ring(&mut self, name: &'static str) -> Result<RingBuf<MapData>, LoadError> {
+        take(&mut self.ebpf, name)
+    }
+
+    /// Loads and attaches programs by name. Where a program hooks is in its name, but for the two
+    /// of `unthrottle_cfs_rq`.
+    pub fn attach(&mut self, names: &[&str]) -> Result<(), LoadError> {
+        let btf = match self.btf.take() {
+            Some(btf) => btf,
+            None => Btf::from_sys_fs()?,
+        };
+        let result = names.iter().try_for_each(|name| attach(&mut self.ebpf, name, &btf));
+        self.btf = Some(btf);
+        result
+    }
+
+    /// Gives back the memory that only attaching needs.
+    pub fn finish_attaching(&mut self) {
+        self.btf = None;
+    }
+
+    /// What the kernel counted for one program; `None` where it is not loaded.
+    pub fn program_cost(&self, name: &str) -> Option<ProgramCost> {
+        let program = self.ebpf.program(name)?;
+        let fd = program.fd().ok()?.as_fd().as_raw_fd();
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+        Some(ProgramCost::parse(&text))
+    }
+
+    /// Sum of one counter of [`tracer_common::counters`] over all CPUs.
+    pub fn counter(&self, counter: u32) -> u64 {
+        debug_assert!(counter < counters::COUNTERS);
+        self.counters.get(&counter, 0).map_or(0, |values| values.iter().sum())
+    }
+}
+
+/// A program's run time as the kernel counts it (`kernel.bpf_stats_enabled`), from its `fdinfo`
+/// (`bpf_prog_show_fdinfo`, `kernel/bpf/syscall.c`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProgramCost {
+    /// Nanoseconds.
+    pub run_time_ns: u64,
+    /// Runs.
+    pub run_count: u64,
+    /// Runs that the kernel left out because the program was already running on that CPU.
+    pub recursion_misses: u64,
+    /// Instructions that the verifier went through; 0 before 5.16.
+    pub verified_instructions: u64,
+}
+
+impl ProgramCost {
+    fn parse(fdinfo: &str) -> Self {
+        let field = |name: &str| {
+            fdinfo
+                .lines()
+                .filter_map(|line| line.split_once(':'))
+                .find(|(key, _)| *key == name)
+                .and_then(|(_, value)| value.trim().parse().ok())
+                .unwrap_or(0)
+        };
+        Self {
+            run_time_ns: field("run_time_ns"),
+            run_count: field("run_cnt"),
+            recursion_misses: field("recursion_misses"),
+            verified_instructions: field("verified_insns"),
+        }
+    }
+}
+
+fn attach(ebpf: &mut Ebpf, name: &str, btf: &Btf) -> Result<(), LoadError> {
+    let program =
+        ebpf.program_mut(name).ok_or_else(|| LoadError::NoProgram(name.to_owned()))?;
+    let refused = |source| LoadError::Load { name: name.to_owned(), source: Box::new(source) };
+    let failed = |source| LoadError::Attach { name: name.to_owned(), source: Box::new(source) };
+    match program {
+        Program::BtfTracePoint(program) => {
+            program.load(name, btf).map_err(refused)?;
+            program.attach().map_err(failed)?;
+        }
+        Program::FEntry(program) => {
+            program.load("unthrottle_cfs_rq", btf).map_err(refused)?;
+            program.attach().map_err(failed)?;
+        }
+        Program::FExit(program) => {
+            program.load("unthrottle_cfs_rq", btf).map_err(refused)?;
+            program.attach().map_err(failed)?;
+        }
+        _ => return Err(LoadError::NoProgram(name.to_owned())),
+    }
+    Ok(())
+}
+
+/// Takes a map out of the object as the type it should have.
+fn take<T: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, LoadError> {
+    let map = ebpf.take_map(name).ok_or(LoadError::NoMap(name))?;
+    T::try_from(map).map_err(|_| LoadError::NoMap(name))
+}
+
+/// Reads an element, or the default where it cannot be read.
+pub fn element<V: Pod + Default>(array: &Array<MapData, V>, index: u32) -> V {
+    array.get(&index, 0).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fdinfo_is_read_by_name() {
+        let cost = ProgramCost::parse(
+            "pos:\t0\nprog_type:\t26\nrun_time_ns:\t1234\nrun_cnt:\t10\nrecursion_misses:\t2\n\
+             verified_insns:\t900\n",
+        );
+        assert_eq!(
+            cost,
+            ProgramCost {
+                run_time_ns: 1234,
+                run_count: 10,
+                recursion_misses: 2,
+                verified_instructions: 900
+            }
+        );
+        assert_eq!(ProgramCost::parse("garbage\n::\n"), ProgramCost::default());
+    }
+}
