@@ -16,4 +16,5 @@
 //! - [`cli`]: one file per command.
 
 pub mod identity;
+pub mod kernel;
 pub mod model;
