@@ -16,5 +16,6 @@
 //! - [`cli`]: one file per command.
 
 pub mod identity;
+pub mod kernel;
 pub mod model;
 pub mod sinks;

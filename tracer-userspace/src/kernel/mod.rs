@@ -1,0 +1,4 @@
+//! The kernel's side of things: what the host offers, and what is read from it.
+
+pub mod btf;
+pub mod offsets;
