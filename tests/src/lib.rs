@@ -10,7 +10,9 @@ pub mod cgroup;
 pub mod docker;
 pub mod events;
 pub mod mounts;
+pub mod oom;
 pub mod referee;
+pub mod sandbox;
 pub mod wait;
 pub mod workload;
 

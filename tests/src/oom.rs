@@ -1,0 +1,163 @@
+//! An `oom_kill` event beside the kernel's own account of the same kill.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    agent::Agent,
+    cgroup::Cgroup,
+    events::Line,
+    referee::kmsg::{Killed, Kmsg, Log},
+    wait::{self, PATIENCE},
+};
+
+/// The program and the kernel's log, both listening.
+#[derive(Debug)]
+pub struct Stage {
+    agent: Agent,
+    kmsg: Kmsg,
+}
+
+impl Stage {
+    /// Starts the program where the kernel's log stands.
+    pub fn set() -> Result<Self> {
+        let kmsg = Kmsg::open()?;
+        Ok(Self {
+            agent: Agent::start(&["--interval", "1s"])?,
+            kmsg,
+        })
+    }
+
+    /// Ends it when `kills` victims of this command are known to both sides; both must know of
+    /// exactly these.
+    pub fn finish(mut self, command: &str, kills: usize) -> Result<(Vec<Line>, Log)> {
+        let log = self.kmsg.read_kills(command, kills)?;
+        let of = |line: &Line| {
+            line.kind() == "oom_kill" && line.value["oom.victim.process.command"] == command
+        };
+        wait::until(
+            &format!("{kills} oom_kill events of {command}"),
+            PATIENCE,
+            || Ok((self.agent.events().choose(of).0.len() >= kills).then_some(())),
+        )?;
+        let events = self.agent.stop()?.events.choose(of).0;
+        ensure!(
+            events.len() == log.killed_with(command).len(),
+            "{} events for {} kills",
+            events.len(),
+            log.killed_with(command).len()
+        );
+        Ok((events, log))
+    }
+}
+
+/// The only event.
+pub fn only(events: &[Line]) -> Result<&Line> {
+    ensure!(
+        events.len() == 1,
+        "{} events instead of one: {events:?}",
+        events.len()
+    );
+    Ok(&events[0])
+}
+
+fn cpus() -> u64 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u64)
+}
+
+/// Compares what is known of the victim with the `Killed process` line.
+///
+/// # Panics
+/// When they differ.
+pub fn check_victim(line: &Line, victim: &Killed) -> Result<()> {
+    println!("event: {}\nkernel: {victim:?}", line.value);
+    let exact = line.value["oom.victim.memory.exact"]
+        .as_bool()
+        .context("memory.exact")?;
+    // Where ours is the exact sum, the log may still show a per-CPU counter's central value, which
+    // lags by up to a batch for each CPU (lib/percpu_counter.c).
+    let slack_kb = if exact {
+        (2 * cpus()).max(32) * cpus() * 4
+    } else {
+        0
+    };
+    for (ours, theirs, slack) in [
+        ("total_vm_bytes", "total-vm", 0),
+        ("anon_bytes", "anon-rss", slack_kb),
+        ("file_bytes", "file-rss", slack_kb),
+        ("shmem_bytes", "shmem-rss", slack_kb),
+        ("page_tables_bytes", "pgtables", 0),
+    ] {
+        let bytes = line.number(&format!("oom.victim.memory.{ours}"))?;
+        let kernel_kb = u64::try_from(victim.fields[theirs])?;
+        assert_eq!(bytes % 1024, 0, "{ours}");
+        assert!(
+            (bytes / 1024).abs_diff(kernel_kb) <= slack,
+            "{ours} is {} kB, the kernel says {kernel_kb} kB ({slack} kB of slack)",
+            bytes / 1024
+        );
+    }
+    assert_eq!(
+        line.number("oom.victim.process.user.id")?,
+        u64::try_from(victim.fields["UID"])?
+    );
+    assert_eq!(
+        line.signed("oom.victim.oom_score_adj")?,
+        victim.fields["oom_score_adj"]
+    );
+    assert_eq!(line.text("oom.victim.process.command")?, victim.command);
+    let latency = line.arrived_ns.saturating_sub(line.number("monotonic_ns")?);
+    assert!(
+        latency < 1_000_000_000,
+        "the line came {latency} ns after the kill"
+    );
+    Ok(())
+}
+
+/// Compares limit, cgroups and trigger with the kernel's report and the limit file.
+///
+/// # Panics
+/// When they differ.
+pub fn check_limit(
+    line: &Line,
+    log: &Log,
+    reported: u32,
+    limit: &Cgroup,
+    task: &Cgroup,
+) -> Result<()> {
+    let report = log.report(reported)?;
+    println!("kernel: {report:?}");
+    assert_eq!(line.text("oom.scope")?, "memory_cgroup");
+    assert_eq!(report.pairs["constraint"], "CONSTRAINT_MEMCG");
+    assert_eq!(line.text("oom.limit.cgroup")?, report.pairs["oom_memcg"]);
+    assert_eq!(report.pairs["oom_memcg"], limit.path());
+    assert_eq!(
+        line.text("process.linux.cgroup")?,
+        report.pairs["task_memcg"]
+    );
+    assert_eq!(report.pairs["task_memcg"], task.path());
+    assert_eq!(line.number("oom.limit.bytes")?, limit.memory_limit()?);
+    assert_eq!(line.number("oom.limit.bytes")? / 1024, report.limit_kb);
+    assert_eq!(line.text("oom.limit.level")?, "other");
+    assert_eq!(
+        line.text("oom.trigger.process.command")?,
+        report.trigger_command
+    );
+    // Only a program at the OOM killer's own function sees the allocation.
+    if let Some(order) = line.value["oom.order"].as_i64() {
+        assert_eq!(order, report.order);
+        assert_eq!(line.number("oom.gfp_flags")?, report.gfp_mask);
+    }
+    Ok(())
+}
+
+/// Compares the usage; ours and the log's are of one moment only while nobody else charges or frees.
+///
+/// # Panics
+/// When they differ.
+pub fn check_usage(line: &Line, log: &Log, reported: u32) -> Result<()> {
+    assert_eq!(
+        line.number("oom.usage_bytes")? / 1024,
+        log.report(reported)?.usage_kb
+    );
+    Ok(())
+}
