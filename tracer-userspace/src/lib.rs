@@ -15,6 +15,7 @@
 //! - [`pipeline`]: the only place that knows all stages.
 //! - [`cli`]: one file per command.
 
+pub mod analyse;
 pub mod identity;
 pub mod kernel;
 pub mod model;

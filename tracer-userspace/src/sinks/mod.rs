@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod output;
+pub mod pretty;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod text;

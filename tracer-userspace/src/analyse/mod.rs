@@ -1,0 +1,3 @@
+//! Pure folds over what was read.
+
+pub mod names;
