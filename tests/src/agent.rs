@@ -127,9 +127,13 @@ impl Agent {
     pub fn start(args: &[&str]) -> Result<Self> {
         let command = command([&["run", "--format", "json"], args].concat())?;
         let agent = Self::spawn(command)?;
-        agent.wait_for("the start of the agent", |line| {
+        let started = agent.wait_for("the start of the agent", |line| {
             line.kind() == "agent" && line.value["agent.phase"] == "start"
-        })?;
+        });
+        if let Err(error) = started {
+            let log = agent.stop_with(Signal::KILL)?.stderr;
+            bail!("{error:#}; its log: {log}");
+        }
         Ok(agent)
     }
 

@@ -1,6 +1,6 @@
 //! The fixtures by themselves: without them right, no other test says anything.
 
-use std::{os::unix::process::ExitStatusExt, time::Duration};
+use std::{os::unix::process::ExitStatusExt, process::Command, time::Duration};
 
 use anyhow::Result;
 use limitscope_tests::{
@@ -13,6 +13,7 @@ use limitscope_tests::{
         runqlat::Runqlat,
         schedstat::Snapshot,
     },
+    sandbox, wait,
     workload::Workload,
 };
 
@@ -179,4 +180,41 @@ fn docker_starts_runs_and_leaves_nothing() -> Result<()> {
     drop(docker);
     assert!(!socket.exists());
     Ok(())
+}
+
+#[test]
+fn a_private_disk_is_small_and_not_seen_outside() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("file");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "head -c 20000 /dev/zero > \"$1\"", "sh"])
+        .arg(&file);
+    sandbox::mount_tmpfs(&mut command, dir.path(), "8k")?;
+    let output = command.output()?;
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("No space left"),
+        "{output:?}"
+    );
+    assert!(!file.exists());
+    Ok(())
+}
+
+#[test]
+fn programs_of_a_process_are_found_and_end_with_it() -> Result<()> {
+    let runqlat = Runqlat::start(std::process::id())?;
+    let programs = sandbox::bpf_programs(runqlat.pid())?;
+    assert!(programs.len() >= 3, "{programs:?}");
+    for &id in &programs {
+        assert!(sandbox::bpf_program_exists(id)?);
+    }
+    drop(runqlat);
+    wait::until("the end of its programs", wait::PATIENCE, || {
+        for &id in &programs {
+            if sandbox::bpf_program_exists(id)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
 }

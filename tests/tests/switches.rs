@@ -90,6 +90,9 @@ impl Run {
                     "{rate} {expected}"
                 );
             }
+            if line.number("sched.run_queue.count")? == 0 {
+                continue;
+            }
             let percentiles: Result<Vec<u64>> = ["p50_ns", "p90_ns", "p99_ns", "max_ns"]
                 .iter()
                 .map(|p| line.number(&format!("sched.run_queue.{p}")))

@@ -47,6 +47,11 @@ impl Runqlat {
         Ok(started)
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Ends it as Ctrl-C does and reads its histogram.
     pub fn stop(mut self) -> Result<Histogram> {
         let pid = rustix::process::Pid::from_child(&self.0);
