@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, ExitCode},
 };
 
@@ -48,10 +48,7 @@ pub fn build(workspace: &Workspace) -> Result<PathBuf> {
     process::run(&mut cargo(workspace, &toolchain, "build"))
         .context("the eBPF programs did not build")?;
 
-    let object = workspace.object();
-    let built = target(workspace).join(TARGET).join("release").join(BINARY);
-    install(&built, &object)?;
-    Ok(object)
+    install(workspace)
 }
 
 /// Cargo with a subcommand that compiles `tracer-ebpf`, a `build` or a `clippy`.
@@ -84,12 +81,14 @@ fn target(workspace: &Workspace) -> PathBuf {
     workspace.target.join("bpf-build")
 }
 
-/// Puts the object in its place at once and only if it differs, so that what embeds it is neither
-/// rebuilt in vain nor built from half a file.
-fn install(built: &Path, object: &Path) -> Result<()> {
-    let new = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
-    if fs::read(object).is_ok_and(|old| old == new) {
-        return Ok(());
+/// Puts the built object in its place, at once and only if it differs, so that what embeds it is
+/// neither rebuilt in vain nor built from half a file.
+pub fn install(workspace: &Workspace) -> Result<PathBuf> {
+    let built = target(workspace).join(TARGET).join("release").join(BINARY);
+    let object = workspace.object();
+    let new = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    if fs::read(&object).is_ok_and(|old| old == new) {
+        return Ok(object);
     }
     let folder = object.parent().context("the object has no folder")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -97,7 +96,7 @@ fn install(built: &Path, object: &Path) -> Result<()> {
         .with_context(|| format!("cannot write in {}", folder.display()))?;
     std::io::Write::write_all(&mut file, &new)
         .with_context(|| format!("cannot write {}", object.display()))?;
-    file.persist(object)
+    file.persist(&object)
         .with_context(|| format!("cannot put {} in place", object.display()))?;
-    Ok(())
+    Ok(object)
 }

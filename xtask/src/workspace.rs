@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -85,11 +85,6 @@ impl Workspace {
             command.env(OBJECT_VARIABLE, self.object());
         }
         command
-    }
-
-    /// A path as a person at the workspace's root would type it.
-    pub fn shown<'a>(&self, path: &'a Path) -> &'a Path {
-        path.strip_prefix(&self.root).unwrap_or(path)
     }
 }
 

@@ -21,8 +21,8 @@ const KEYRINGS: [&str; 2] = [
     "/usr/share/keyrings/debian-archive-keyring.gpg",
 ];
 
-/// Unpacks the package `rust-src` of exactly that version of Rust into `folder`. It is not
-/// installed, which would pull in Debian's own compiler.
+/// Unpacks the library of the package `rust-src` of exactly that version of Rust into `folder`, as
+/// `library`. The package is not installed, which would pull in Debian's own compiler.
 pub fn fetch_rust_src(release: &str, folder: &Path) -> Result<()> {
     if workspace::find_program("apt-get").is_none() {
         bail!("apt-get is not installed");
@@ -156,12 +156,10 @@ fn fetch_from(
         .context("apt-get download left no package")?;
     let unpacked = temporary.path().join("unpacked");
     process::output(Command::new("dpkg").arg("-x").arg(package).arg(&unpacked))?;
-    if folder.exists() {
-        fs::remove_dir_all(folder)
-            .with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
-    fs::rename(&unpacked, folder)
-        .with_context(|| format!("cannot put {} in place", folder.display()))
+    let library = unpacked.join(format!("usr/src/rustc-{release}/library"));
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::rename(&library, folder.join("library"))
+        .with_context(|| format!("the package has no {}", library.display()))
 }
 
 /// The package version of exactly that upstream release. Another one would not compile: the

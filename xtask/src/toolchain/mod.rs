@@ -3,6 +3,7 @@
 
 mod debian;
 mod linker;
+pub mod packages;
 mod rust_src;
 
 use std::{

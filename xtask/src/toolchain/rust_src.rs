@@ -17,7 +17,7 @@ pub fn prepare(compiler: &Compiler, cache: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let folder = cache.join(format!("rust-src-{}", compiler.release));
-    let cached = library_of_package(&folder, compiler);
+    let cached = folder.join("library");
     if is_library(&cached) {
         return Ok(Some(cached));
     }
@@ -51,11 +51,6 @@ pub fn prepare(compiler: &Compiler, cache: &Path) -> Result<Option<PathBuf>> {
 /// Where rustup puts it, and where cargo looks.
 fn in_sysroot(compiler: &Compiler) -> PathBuf {
     compiler.sysroot.join("lib/rustlib/src/rust/library")
-}
-
-/// Where Debian's package, unpacked in `folder`, has it.
-fn library_of_package(folder: &Path, compiler: &Compiler) -> PathBuf {
-    folder.join(format!("usr/src/rustc-{}/library", compiler.release))
 }
 
 fn is_library(folder: &Path) -> bool {

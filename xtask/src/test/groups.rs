@@ -1,0 +1,78 @@
+//! The groups of tests, and which of them a run has.
+
+/// A group of tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Group {
+    /// Conventions, formatting, clippy and the documentation
+    Lint,
+    /// Unit tests, which need no rights
+    Unit,
+    /// Tests on the live kernel, as root
+    Privileged,
+    /// Tests with real Docker containers, as root
+    Docker,
+}
+
+/// What a binary of the tests package that needs Docker is named with.
+const DOCKER_PREFIX: &str = "docker";
+
+impl Group {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lint => "lint",
+            Self::Unit => "unit",
+            Self::Privileged => "privileged",
+            Self::Docker => "docker",
+        }
+    }
+
+    /// Whether a file of the tests package, named without its ending, belongs to this group.
+    pub fn has_test_file(self, name: &str) -> bool {
+        match self {
+            Self::Lint | Self::Unit => false,
+            Self::Privileged => !name.starts_with(DOCKER_PREFIX),
+            Self::Docker => name.starts_with(DOCKER_PREFIX),
+        }
+    }
+}
+
+/// The groups to run: those asked for, or all. A filter is about tests, so it leaves lints out.
+pub fn chosen(only: &[Group], filtered: bool) -> Vec<Group> {
+    [Group::Lint, Group::Unit, Group::Privileged, Group::Docker]
+        .into_iter()
+        .filter(|group| match only {
+            [] => !(filtered && *group == Group::Lint),
+            only => only.contains(group),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_chosen() {
+        use Group::{Docker, Lint, Privileged, Unit};
+        assert_eq!(chosen(&[], false), [Lint, Unit, Privileged, Docker]);
+        assert_eq!(chosen(&[], true), [Unit, Privileged, Docker]);
+        assert_eq!(chosen(&[Docker, Lint], true), [Lint, Docker]);
+    }
+
+    #[test]
+    fn every_file_is_in_one_group() {
+        for (file, group) in [
+            ("docker", Group::Docker),
+            ("docker_names", Group::Docker),
+            ("oom", Group::Privileged),
+        ] {
+            for other in [Group::Lint, Group::Unit, Group::Privileged, Group::Docker] {
+                assert_eq!(
+                    other.has_test_file(file),
+                    other == group,
+                    "{file} {other:?}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Debian packages that tests and benchmarks need on the machine: engines, and other tools' answers
+//! to compare with.
+
+use std::{process::Command, time::Duration};
+
+use super::say;
+use crate::{
+    process,
+    step::{Output, Steps},
+    workspace,
+};
+
+/// A package, a program in it, and what it is for.
+pub struct Wanted {
+    package: &'static str,
+    program: &'static str,
+    purpose: &'static str,
+}
+
+const fn wanted(package: &'static str, program: &'static str, purpose: &'static str) -> Wanted {
+    Wanted {
+        package,
+        program,
+        purpose,
+    }
+}
+
+/// What the privileged tests need.
+pub const TESTS: &[Wanted] = &[
+    wanted(
+        "bpftool",
+        "bpftool",
+        "tests look for programs left attached",
+    ),
+    wanted(
+        "busybox-static",
+        "busybox",
+        "tests make container images of it",
+    ),
+    wanted(
+        "libbpf-tools",
+        "runqlat",
+        "tests compare with its run-queue latency",
+    ),
+];
+
+/// What the tests with Docker need besides.
+pub const DOCKER: &[Wanted] = &[
+    wanted("docker.io", "dockerd", "tests run an own Docker daemon"),
+    wanted(
+        "containerd",
+        "containerd",
+        "Docker runs its containers with it",
+    ),
+    wanted("runc", "runc", "Docker runs its containers with it"),
+];
+
+/// What the benchmark needs.
+pub const BENCHMARK: &[Wanted] = &[
+    wanted(
+        "bpftool",
+        "bpftool",
+        "the benchmark reads the kernel's cost of each program",
+    ),
+    wanted(
+        "libbpf-tools",
+        "runqlat",
+        "the benchmark compares with its cost",
+    ),
+    wanted(
+        "linux-perf",
+        "perf",
+        "the benchmark uses its context switch load",
+    ),
+];
+
+/// Installs what is missing, and tells what could not be had.
+pub fn ensure(wanted: &[Wanted]) -> Vec<String> {
+    let missing: Vec<&Wanted> = wanted.iter().filter(|wanted| !is_there(wanted)).collect();
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    for wanted in &missing {
+        say(&format!(
+            "package {} is missing: {}",
+            wanted.package, wanted.purpose
+        ));
+    }
+    let mut install = apt_get(&["install", "--yes", "--no-install-recommends"]);
+    install.args(missing.iter().map(|wanted| wanted.package));
+    let by_hand = process::shown(&install);
+    if !rustix::process::geteuid().is_root() {
+        return vec![format!(
+            "only root can install packages; as root, run:\n    {by_hand}"
+        )];
+    }
+    if workspace::find_program("apt-get").is_none() {
+        return missing
+            .iter()
+            .map(|wanted| format!("install {} by hand: {}", wanted.program, wanted.purpose))
+            .collect();
+    }
+    let steps = Steps::within(None);
+    // A failure here may concern another source than the one that has the packages.
+    steps.command(
+        "set-up: reading Debian's package lists",
+        apt_get(&["update", "--quiet"]),
+        Duration::from_mins(5),
+        Output::Shown,
+    );
+    let done = steps.command(
+        "set-up: installing Debian packages",
+        install,
+        Duration::from_mins(10),
+        Output::Shown,
+    );
+    if let Some(failure) = done.failure {
+        return vec![format!("{failure}: {by_hand}")];
+    }
+    missing
+        .iter()
+        .filter(|wanted| !is_there(wanted))
+        .map(|wanted| {
+            format!(
+                "{} is installed, but has no {}",
+                wanted.package, wanted.program
+            )
+        })
+        .collect()
+}
+
+fn is_there(wanted: &Wanted) -> bool {
+    let query = process::output(
+        Command::new("dpkg-query")
+            .args(["-W", "-f=${db:Status-Status}"])
+            .arg(wanted.package),
+    );
+    match query {
+        Ok(status) if status == "installed" => true,
+        // Another distribution, or the program from elsewhere.
+        _ => workspace::find_program(wanted.program).is_some(),
+    }
+}
+
+fn apt_get(arguments: &[&str]) -> Command {
+    let mut command = Command::new("apt-get");
+    command
+        // Somebody else's apt is waited for.
+        .args(["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"])
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
