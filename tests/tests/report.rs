@@ -43,12 +43,8 @@ impl Recording {
         cgroup.set_cpu_quota(Some(20_000), 50_000)?;
         Workload::start_in(&cgroup, &["spin", "--threads", "2", "--ms", "900"])?.run()?;
         let events = agent.stop()?.events;
-        let text: String = events
-            .0
-            .iter()
-            .map(|line| format!("{}\n", line.value))
-            .collect();
-        fs::write(&lines, text)?;
+        let text: Vec<String> = events.0.iter().map(|line| line.value.to_string()).collect();
+        fs::write(&lines, text.join("\n") + "\n")?;
         let program = sandbox::copy_for_everybody(&agent::binary()?, dir.path())?;
         for file in [&hlog, &lines] {
             fs::set_permissions(file, fs::Permissions::from_mode(0o644))?;
