@@ -6,8 +6,8 @@ use crate::log_linear::BUCKETS;
 pub const EVENTS: &str = "EVENTS";
 /// Ring of throttled intervals.
 pub const THROTTLES: &str = "THROTTLES";
-/// Per-CPU array of [`crate::counters`].
-pub const COUNTERS_MAP: &str = "COUNTERS";
+/// Array with one element, the counters of [`crate::counters`]: the object's zeroed globals.
+pub const COUNTERS_MAP: &str = ".bss";
 /// Hash from cgroup id (in the hierarchy of the slots) to slot.
 pub const SLOT_OF_CGROUP: &str = "SLOT_OF_CGROUP";
 /// Queue of slots that are free.
@@ -38,9 +38,9 @@ pub const SLOT_FLAG_CONTAINER: u32 = 1 << 0;
 pub const EVENTS_BYTES: u32 = 512 * 1024;
 /// Bytes of the ring [`THROTTLES`].
 pub const THROTTLES_BYTES: u32 = 1024 * 1024;
-/// Entries of [`OPEN_THROTTLES`], [`LAST_THROTTLES`] and of the map of `MEMCG_OOM` counts.
+/// Entries of [`OPEN_THROTTLES`] and [`LAST_THROTTLES`].
 pub const HASH_ENTRIES: u32 = 16 * 1024;
-/// Entries of the maps that hold one entry for each OOM kill under way.
+/// Entries of the map that holds one entry for each kill under way.
 pub const KILLS: u32 = 256;
 /// CPUs that the loops of the programs are made for.
 pub const MAX_CPUS: u32 = 1024;
@@ -138,8 +138,10 @@ pub struct CpuState {
     pub open_throttles: u32,
     /// Explicit padding, always 0.
     pub reserved: u32,
+    /// Scratch: the address of the task that is put on the CPU.
+    pub task: u64,
     /// Keeps two CPUs off one cache line.
-    pub reserved2: [u64; 2],
+    pub reserved2: u64,
 }
 
 const _: () = assert!(size_of::<CpuState>() == 64);

@@ -23,7 +23,8 @@ use crate::{
 
 /// The calling CPU has just put something else on in place of a thread of `slot`, which is held up.
 #[inline(never)]
-pub fn maybe_begin(slot: u32) -> u32 {
+#[unsafe(export_name = "frozen_maybe_begin")]
+pub extern "C" fn maybe_begin(slot: u32) -> u32 {
     if let Some(shared) = SLOTS.get_ptr_mut(slot) {
         // Two CPUs may come here at one moment, each having stored what it runs now. This locked
         // instruction keeps the loads below behind that store, so at least one of the two sees
@@ -47,9 +48,12 @@ pub fn maybe_begin(slot: u32) -> u32 {
 
 /// A thread of `slot` runs, or can run.
 #[inline(never)]
-pub fn end(slot: u32) -> u32 {
+#[unsafe(export_name = "frozen_end")]
+pub extern "C" fn end(slot: u32) -> u32 {
     // SAFETY: the value is copied at once.
-    let Some(frozen) = (unsafe { FROZEN.get(slot) }) else { return 0 };
+    let Some(frozen) = (unsafe { FROZEN.get(slot) }) else {
+        return 0;
+    };
     let since = frozen.since_ns;
     if FROZEN.remove(slot).is_err() {
         // Another CPU was first.

@@ -55,5 +55,9 @@ pub fn present(offset: &Global<u32>) -> bool {
 #[inline(always)]
 pub fn cpus() -> u32 {
     let cpus = CPUS.load();
-    if cpus > tracer_common::maps::MAX_CPUS { tracer_common::maps::MAX_CPUS } else { cpus }
+    if cpus > tracer_common::maps::MAX_CPUS {
+        tracer_common::maps::MAX_CPUS
+    } else {
+        cpus
+    }
 }

@@ -17,7 +17,10 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
-#![allow(internal_features, reason = "the only way to an atomic addition: see `atomic`")]
+#![allow(
+    internal_features,
+    reason = "the only way to an atomic addition: see `atomic`"
+)]
 
 mod atomic;
 mod emit;

@@ -6,8 +6,6 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
 };
 use tracer_common::{
-    counters,
-    header::CgroupKey,
     maps::{
         CacheLine, CpuState, EVENTS_BYTES, Frozen, HASH_ENTRIES, Histogram, KILLS, LastThrottle,
         MAX_ENDS, OpenThrottle, Slot, SlotCpu, THROTTLES_BYTES,
@@ -54,22 +52,6 @@ pub struct Kill {
     pub reserved: u32,
 }
 
-/// The OOM that a task is handling.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct OomContext {
-    /// The cgroup that ran out.
-    pub cgroup: CgroupKey,
-    /// Its count of `MEMCG_OOM` then.
-    pub events: u64,
-    pub limit_pages: u64,
-    pub usage_pages: u64,
-    pub started_ns: u64,
-    pub flags: u32,
-    /// Victims so far.
-    pub victims: u32,
-}
-
 /// What the programs learned about this kernel at run time: addresses of functions.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -86,8 +68,6 @@ pub struct Learned {
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
 #[map]
 pub static THROTTLES: RingBuf = RingBuf::with_byte_size(THROTTLES_BYTES, 0);
-#[map]
-pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counters::COUNTERS, 0);
 
 #[map]
 pub static SLOT_OF_CGROUP: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
@@ -125,10 +105,6 @@ pub static FROZEN: HashMap<u32, Frozen> = HashMap::with_max_entries(1, 0);
 
 #[map]
 pub static PENDING_KILLS: LruHashMap<u64, Kill> = LruHashMap::with_max_entries(KILLS, 0);
-#[map]
-pub static OOM_CONTEXTS: LruHashMap<u64, OomContext> = LruHashMap::with_max_entries(KILLS, 0);
-#[map]
-pub static OOM_COUNTS: LruHashMap<CgroupKey, u64> = LruHashMap::with_max_entries(HASH_ENTRIES, 0);
 
 #[map]
 pub static LIFECYCLE_SCRATCH: PerCpuArray<CgroupLifecycle> = PerCpuArray::with_max_entries(1, 0);

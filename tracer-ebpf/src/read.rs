@@ -9,11 +9,6 @@
 //! first load. An argument that can be NULL (the `csd` of `csd_function_entry`) must be read by
 //! [`checked`].
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
-use tracer_common::counters::FAILED_READ;
-
-use crate::emit::count;
-
 /// One load, checked by the verifier.
 pub mod direct {
     macro_rules! loads {
@@ -34,19 +29,27 @@ pub mod direct {
 
 /// Reads that cannot fault, whatever the address.
 pub mod checked {
-    use super::{FAILED_READ, bpf_probe_read_kernel, count};
+    use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+    use core::mem::MaybeUninit;
+    use tracer_common::counters::FAILED_READ;
 
-    /// Reads a `T` at `base + offset`; `T` must be an integer or an array of integers.
+    use crate::emit::count_by;
+
+    /// Reads a `T` at `base + offset`; `T` must be an integer or an array of integers. A read that
+    /// fails is counted and gives 0.
     #[inline(always)]
-    pub fn read<T: Copy + Default>(base: u64, offset: u32) -> T {
-        // SAFETY: the helper copies kernel memory and reports a fault instead of taking it; every
-        // bit pattern is a `T`.
-        match unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) } {
-            Ok(value) => value,
-            Err(_) => {
-                count(FAILED_READ);
-                T::default()
-            }
+    pub fn read<T: Copy>(base: u64, offset: u32) -> T {
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper writes `T`'s bytes, zeros where the address faults; every bit pattern
+        // is a `T`.
+        unsafe {
+            let result = bpf_probe_read_kernel(
+                value.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+                (base + u64::from(offset)) as *const _,
+            );
+            count_by(FAILED_READ, result as u64 >> 63);
+            value.assume_init()
         }
     }
 }

@@ -27,7 +27,10 @@ pub fn cgroup_id_of(task: u64) -> u64 {
         let group = direct::u64(task, TASK_GROUP.load());
         direct::u64(group, TG_CSS.load() + CSS_CGROUP.load())
     } else {
-        direct::u64(direct::u64(task, TASK_CGROUPS.load()), CSS_SET_DFL_CGROUP.load())
+        direct::u64(
+            direct::u64(task, TASK_CGROUPS.load()),
+            CSS_SET_DFL_CGROUP.load(),
+        )
     };
     direct::u64(direct::u64(cgroup, CGROUP_KN.load()), KERNFS_NODE_ID.load())
 }

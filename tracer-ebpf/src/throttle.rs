@@ -4,6 +4,10 @@
 //! `rq->clock - throttled_clock` to the group's `throttled_time` (`unthrottle_cfs_rq`,
 //! `kernel/sched/fair.c`). So whoever sees the end needs nothing but a look just before it; the
 //! switches only tell which threads were held up.
+//!
+//! The functions that are exported by name are global ones to the verifier: it goes through each
+//! once, whoever calls it, and not again on every path of every caller. They take numbers only; an
+//! address of which the verifier knows the type is none (see `sched_switch`).
 
 use tracer_common::{
     counters::{LATE_THROTTLE_END, LOST_CLOCK, LOST_MAP_FULL, LOST_RING_THROTTLE},
@@ -29,10 +33,11 @@ const LEVELS: u32 = 12;
 /// A burn time is only told within this many periods; more means that the period's start is old.
 const BURN_PERIODS: u64 = 10;
 
-/// `prev`, of `slot`, leaves `cpu` and is held up: notes it at each throttled level above it.
+/// `task`, of `slot`, leaves `cpu` and is held up: notes it at each throttled level above it.
 #[inline(never)]
-pub fn park(prev: u64, slot: u32, cpu: u32) -> u32 {
-    let task = Task(prev);
+#[unsafe(export_name = "throttle_park")]
+pub extern "C" fn park(task: u64, slot: u32, cpu: u32) -> u32 {
+    let task = Task(task);
     let mut entity = task.entity();
     let leaf = entity.cfs_rq();
     let cgroup = task.cgroup().id();
@@ -44,7 +49,7 @@ pub fn park(prev: u64, slot: u32, cpu: u32) -> u32 {
         if cfs_rq.is_throttled() {
             let clock = cfs_rq.throttled_clock();
             if clock != 0 {
-                hold(cfs_rq, clock, HeldSlot { leaf: leaf.0, slot, reserved: 0 }, cgroup, cpu);
+                hold(cfs_rq.0, clock, leaf.0, cgroup, pack(slot, cpu));
             }
         }
         entity = entity.parent();
@@ -74,10 +79,23 @@ fn add_open(cpu: u32, by: i32) {
     }
 }
 
-/// A thread of `held` waits in `cfs_rq`, which is throttled since `clock`.
+/// Slot and CPU in one argument: a function has five.
+#[inline(always)]
+const fn pack(slot: u32, cpu: u32) -> u64 {
+    slot as u64 | (cpu as u64) << 32
+}
+
+/// A thread of the slot waits in `leaf`, at or below `cfs_rq`, which is throttled since `clock`.
 #[inline(never)]
-fn hold(cfs_rq: CfsRq, clock: u64, held: HeldSlot, cgroup: u64, cpu: u32) -> u32 {
-    if let Some(open) = OPEN_THROTTLES.get_ptr_mut(cfs_rq.0) {
+#[unsafe(export_name = "throttle_hold")]
+pub extern "C" fn hold(cfs_rq: u64, clock: u64, leaf: u64, cgroup: u64, slot_and_cpu: u64) -> u32 {
+    let (slot, cpu) = (slot_and_cpu as u32, (slot_and_cpu >> 32) as u32);
+    let held = HeldSlot {
+        leaf,
+        slot,
+        reserved: 0,
+    };
+    if let Some(open) = OPEN_THROTTLES.get_ptr_mut(cfs_rq) {
         // SAFETY: an element of the map. It is only changed on the run queue's own CPU, within a
         // switch; an end on another CPU removes it, and memory of a removed element stays mapped.
         let open = unsafe { &mut *open };
@@ -96,17 +114,21 @@ fn hold(cfs_rq: CfsRq, clock: u64, held: HeldSlot, cgroup: u64, cpu: u32) -> u32
             return 0;
         }
         // The interval before this one ended unseen, and nothing ran in between.
-        close(cfs_rq.0);
+        close(cfs_rq);
     }
     let mut open = OpenThrottle {
         throttled_clock: clock,
-        held: [HeldSlot { leaf: 0, slot: 0, reserved: 0 }; HELD_SLOTS],
+        held: [HeldSlot {
+            leaf: 0,
+            slot: 0,
+            reserved: 0,
+        }; HELD_SLOTS],
         held_cgroup: cgroup,
         threads: 1,
         cpu,
     };
     open.held[0] = held;
-    if OPEN_THROTTLES.insert(cfs_rq.0, open, 0).is_err() {
+    if OPEN_THROTTLES.insert(cfs_rq, open, 0).is_err() {
         count(LOST_MAP_FULL);
         return 0;
     }
@@ -117,9 +139,12 @@ fn hold(cfs_rq: CfsRq, clock: u64, held: HeldSlot, cgroup: u64, cpu: u32) -> u32
 
 /// Nothing is held up in `cfs_rq` any more. Returns the threads that were.
 #[inline(never)]
-fn close(cfs_rq: u64) -> u32 {
+#[unsafe(export_name = "throttle_close")]
+pub extern "C" fn close(cfs_rq: u64) -> u32 {
     // SAFETY: the value is copied at once; see `hold` on changes.
-    let Some(open) = (unsafe { OPEN_THROTTLES.get(cfs_rq) }) else { return 0 };
+    let Some(open) = (unsafe { OPEN_THROTTLES.get(cfs_rq) }) else {
+        return 0;
+    };
     let open = *open;
     if OPEN_THROTTLES.remove(cfs_rq).is_err() {
         return 0;
@@ -140,7 +165,8 @@ fn close(cfs_rq: u64) -> u32 {
 
 /// The interval of `cfs_rq` that began at `start` has ended, by the run queue's clock now.
 #[inline(never)]
-pub fn ended(cfs_rq: u64, start: u64, source: u32) -> u32 {
+#[unsafe(export_name = "throttle_ended")]
+pub extern "C" fn ended(cfs_rq: u64, start: u64, source: u32) -> u32 {
     let queue = CfsRq(cfs_rq);
     let rq = queue.rq();
     let end = rq.clock();
@@ -224,7 +250,11 @@ fn burned(began: u64, period_start: u64, period_ns: u64) -> u64 {
     }
     if began >= period_start {
         let burned = began - period_start;
-        return if burned < BURN_PERIODS * period_ns { burned % period_ns } else { u64::MAX };
+        return if burned < BURN_PERIODS * period_ns {
+            burned % period_ns
+        } else {
+            u64::MAX
+        };
     }
     let before = period_start - began;
     if before >= BURN_PERIODS * period_ns {
@@ -234,12 +264,13 @@ fn burned(began: u64, period_start: u64, period_ns: u64) -> u64 {
     if rest == 0 { 0 } else { period_ns - rest }
 }
 
-/// `next` is put on `cpu`, where something was throttled: what holds nothing up any more although
+/// `task` is put on a CPU where something was throttled: what holds nothing up any more although
 /// its end was not seen ends now. A quota that was changed or removed and a CPU that went offline
 /// unthrottle without any tracepoint.
 #[inline(never)]
-pub fn close_late(next: u64, _cpu: u32) -> u32 {
-    let mut entity = Task(next).entity();
+#[unsafe(export_name = "throttle_close_late")]
+pub extern "C" fn close_late(task: u64) -> u32 {
+    let mut entity = Task(task).entity();
     for _ in 0..LEVELS {
         let cfs_rq = entity.cfs_rq();
         if cfs_rq.0 == 0 {
@@ -261,12 +292,13 @@ pub fn close_late(next: u64, _cpu: u32) -> u32 {
     0
 }
 
-/// How much of the wait from `queued` to `clock` (by the clock of this CPU's run queue) `next`
+/// How much of the wait from `queued` to `clock` (by the clock of this CPU's run queue) `task`
 /// spent throttled: the last throttled interval of each level, as far as it lies within the wait.
 /// Levels overlap, so their union counts.
 #[inline(never)]
-pub fn part_of_wait(next: u64, queued: u64, clock: u64) -> u64 {
-    let mut entity = Task(next).entity();
+#[unsafe(export_name = "throttle_part_of_wait")]
+pub extern "C" fn part_of_wait(task: u64, queued: u64, clock: u64) -> u64 {
+    let mut entity = Task(task).entity();
     let mut low = u64::MAX;
     let mut high = 0;
     for _ in 0..LEVELS {
@@ -276,7 +308,11 @@ pub fn part_of_wait(next: u64, queued: u64, clock: u64) -> u64 {
         }
         // SAFETY: the value is copied at once.
         if let Some(last) = unsafe { LAST_THROTTLES.get(cfs_rq.0) } {
-            let start = if last.start > queued { last.start } else { queued };
+            let start = if last.start > queued {
+                last.start
+            } else {
+                queued
+            };
             let end = if last.end < clock { last.end } else { clock };
             if start < end {
                 low = if start < low { start } else { low };

@@ -3,30 +3,14 @@
 use crate::header::{CgroupKey, RecordHeader};
 use crate::records::COMM_LEN;
 
-/// A memory cgroup ran out ([`OomKill::oom_cgroup`]).
-pub const OOM_SCOPE_MEMORY_CGROUP: u32 = 1;
-/// The whole machine ran out.
-pub const OOM_SCOPE_NODE: u32 = 2;
-/// The nodes of a cpuset ran out.
-pub const OOM_SCOPE_CPUSET: u32 = 3;
-/// The nodes of a memory policy ran out.
-pub const OOM_SCOPE_MEMPOLICY: u32 = 4;
-/// Somebody asked for it (SysRq-f).
-pub const OOM_SCOPE_SYSRQ: u32 = 5;
-
 /// Seen by tracepoints alone.
 pub const OOM_SOURCE_TRACEPOINT: u32 = 1;
 
 /// The resident counts are the exact sums over all CPUs, not the lagging global counts.
 pub const OOM_FLAG_EXACT: u32 = 1 << 0;
-/// The cgroup that ran out was told by its own `MEMCG_OOM` event count.
-pub const OOM_FLAG_LIMIT_BY_EVENTS: u32 = 1 << 1;
-/// The cgroup that ran out was told by its usage being at its limit.
-pub const OOM_FLAG_LIMIT_BY_USAGE: u32 = 1 << 2;
-/// The limit that fired is the one of memory and swap together (cgroup v1).
-pub const OOM_FLAG_LIMIT_MEMSW: u32 = 1 << 3;
-/// [`OomKill::order`] and [`OomKill::gfp_flags`] are known.
-pub const OOM_FLAG_ORDER_KNOWN: u32 = 1 << 4;
+
+/// Memory cgroups that a record tells of, from the victim's own upwards.
+pub const OOM_LEVELS: usize = 16;
 
 /// "No limit" of a page counter (`PAGE_COUNTER_MAX`, `linux/page_counter.h`), in pages.
 pub const PAGE_COUNTER_MAX: u64 = (i64::MAX as u64) >> 12;
@@ -83,6 +67,25 @@ pub struct OomTrigger {
     pub memory_cgroup: CgroupKey,
 }
 
+/// A memory cgroup at the moment of the kill. Which of them ran out is judged in user space.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OomLevel {
+    /// The cgroup; none where there is no such level.
+    pub cgroup: CgroupKey,
+    /// Pages in use.
+    pub usage_pages: u64,
+    /// Limit in pages; [`PAGE_COUNTER_MAX`] is none.
+    pub limit_pages: u64,
+    /// The same of memory and swap together. Only on cgroup v1, else 0.
+    pub memsw_usage_pages: u64,
+    /// See [`Self::memsw_usage_pages`].
+    pub memsw_limit_pages: u64,
+    /// How often this cgroup ran out by itself since it was made: `MEMCG_OOM` of its local events.
+    /// The kernel counts before it kills. `u64::MAX` where it does not tell.
+    pub oom_events: u64,
+}
+
 /// One OOM kill.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,32 +96,15 @@ pub struct OomKill {
     pub victim: OomVictim,
     /// Who ran into the limit.
     pub trigger: OomTrigger,
-    /// The memory cgroup whose limit fired; none where no cgroup's did.
-    pub oom_cgroup: CgroupKey,
-    /// Its limit in pages; [`PAGE_COUNTER_MAX`] where it has none.
-    pub limit_pages: u64,
-    /// Its usage in pages at this instant.
-    pub usage_pages: u64,
-    /// Badness points in pages, where the source tells them, else 0.
-    pub badness_pages: i64,
-    /// One of the `OOM_SCOPE_` constants.
-    pub scope: u32,
     /// One of the `OOM_SOURCE_` constants.
     pub source: u32,
     /// `OOM_FLAG_` bits.
     pub flags: u32,
-    /// Order of the allocation; -1 for SysRq. Only with [`OOM_FLAG_ORDER_KNOWN`].
-    pub order: i32,
-    /// `gfp_t` of the allocation. Only with [`OOM_FLAG_ORDER_KNOWN`].
-    pub gfp_flags: u32,
-    /// Which victim of this OOM it is, from 1 (`memory.oom.group` kills several).
-    pub victim_number: u32,
-    /// How many levels above the victim's own memory cgroup the limit fired: 0 is its own.
-    pub levels_up: u32,
-    /// Explicit padding, always 0.
-    pub reserved: u32,
+    /// The victim's memory cgroups from its own upwards; the first unused one has no cgroup.
+    pub levels: [OomLevel; OOM_LEVELS],
 }
 
 const _: () = assert!(size_of::<OomVictim>() == 128);
 const _: () = assert!(size_of::<OomTrigger>() == 40);
-const _: () = assert!(size_of::<OomKill>() == 24 + 128 + 40 + 16 + 3 * 8 + 8 * 4);
+const _: () = assert!(size_of::<OomLevel>() == 56);
+const _: () = assert!(size_of::<OomKill>() == 24 + 128 + 40 + 2 * 4 + 16 * 56);

@@ -35,13 +35,21 @@ impl Cgroup {
     /// Hierarchy and id.
     #[inline(always)]
     pub fn key(self) -> CgroupKey {
-        if self.0 == 0 { CgroupKey::default() } else { CgroupKey::new(self.hierarchy(), self.id()) }
+        if self.0 == 0 {
+            CgroupKey::default()
+        } else {
+            CgroupKey::new(self.hierarchy(), self.id())
+        }
     }
 
     /// Depth; the root is 0.
     #[inline(always)]
     pub fn level(self) -> u32 {
-        if present(&CGROUP_LEVEL) { checked::read(self.0, CGROUP_LEVEL.load()) } else { 0 }
+        if present(&CGROUP_LEVEL) {
+            checked::read(self.0, CGROUP_LEVEL.load())
+        } else {
+            0
+        }
     }
 
     /// Its parent; none for a root.

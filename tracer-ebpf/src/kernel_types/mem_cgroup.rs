@@ -1,6 +1,6 @@
 //! `struct mem_cgroup` (`include/linux/memcontrol.h`). Its css is its first member.
 
-use tracer_common::records::PAGE_COUNTER_MAX;
+use tracer_common::records::OomLevel;
 
 use crate::{
     globals::{
@@ -15,52 +15,37 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct MemCgroup(pub u64);
 
-/// A page counter: pages in use and their limit.
-#[derive(Clone, Copy)]
-pub struct Counter {
-    pub usage: u64,
-    pub max: u64,
-}
-
-impl Counter {
-    #[inline(always)]
-    fn read(memcg: u64, counter: u32) -> Self {
-        Self {
-            usage: checked::read(memcg, counter + PAGE_COUNTER_USAGE.load()),
-            max: checked::read(memcg, counter + PAGE_COUNTER_MAX_OFFSET.load()),
-        }
-    }
-
-    /// Whether there is a limit and at most `slack` pages are left below it.
-    #[inline(always)]
-    pub fn is_near(self, slack: u64) -> bool {
-        self.max < PAGE_COUNTER_MAX && self.usage + slack >= self.max
-    }
-}
-
 impl MemCgroup {
+    /// What there is to know of it at an OOM kill.
     #[inline(always)]
-    pub fn memory(self) -> Counter {
-        Counter::read(self.0, MEMCG_MEMORY.load())
-    }
-
-    /// Memory and swap together. Only v1 has that limit; on v2 the same bytes are swap alone.
-    #[inline(always)]
-    pub fn memory_and_swap(self) -> Option<Counter> {
-        if MEMORY_HIERARCHY.load() != 0 && present(&MEMCG_MEMSW) {
-            Some(Counter::read(self.0, MEMCG_MEMSW.load()))
-        } else {
-            None
-        }
-    }
-
-    /// How often it ran out by itself (`MEMCG_OOM`), not counting descendants.
-    #[inline(always)]
-    pub fn oom_events(self) -> u64 {
-        if present(&MEMCG_EVENTS_LOCAL) && present(&MEMCG_OOM_EVENT) {
-            checked::read(self.0, MEMCG_EVENTS_LOCAL.load() + 8 * MEMCG_OOM_EVENT.load())
-        } else {
-            0
+    pub fn level(self) -> OomLevel {
+        let memory = MEMCG_MEMORY.load();
+        let (memsw_usage_pages, memsw_limit_pages) =
+            if MEMORY_HIERARCHY.load() != 0 && present(&MEMCG_MEMSW) {
+                // Only v1 has a limit of memory and swap together; on v2 the same bytes are swap
+                // alone.
+                let memsw = MEMCG_MEMSW.load();
+                (
+                    checked::read(self.0, memsw + PAGE_COUNTER_USAGE.load()),
+                    checked::read(self.0, memsw + PAGE_COUNTER_MAX_OFFSET.load()),
+                )
+            } else {
+                (0, 0)
+            };
+        OomLevel {
+            cgroup: self.cgroup().key(),
+            usage_pages: checked::read(self.0, memory + PAGE_COUNTER_USAGE.load()),
+            limit_pages: checked::read(self.0, memory + PAGE_COUNTER_MAX_OFFSET.load()),
+            memsw_usage_pages,
+            memsw_limit_pages,
+            oom_events: if present(&MEMCG_EVENTS_LOCAL) && present(&MEMCG_OOM_EVENT) {
+                checked::read(
+                    self.0,
+                    MEMCG_EVENTS_LOCAL.load() + 8 * MEMCG_OOM_EVENT.load(),
+                )
+            } else {
+                u64::MAX
+            },
         }
     }
 

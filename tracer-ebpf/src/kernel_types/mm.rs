@@ -26,7 +26,11 @@ impl Mm {
 
     #[inline(always)]
     pub fn page_tables_bytes(self) -> u64 {
-        if present(&MM_PGTABLES_BYTES) { checked::read(self.0, MM_PGTABLES_BYTES.load()) } else { 0 }
+        if present(&MM_PGTABLES_BYTES) {
+            checked::read(self.0, MM_PGTABLES_BYTES.load())
+        } else {
+            0
+        }
     }
 
     /// Whether [`Self::rss_pages`] is the exact sum.

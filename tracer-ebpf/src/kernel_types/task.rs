@@ -86,7 +86,10 @@ impl Task {
             return MemCgroup(0);
         }
         let css_set: u64 = checked::read(self.0, TASK_CGROUPS.load());
-        MemCgroup(checked::read(css_set, CSS_SET_SUBSYS.load() + 8 * MEMORY_SUBSYS.load()))
+        MemCgroup(checked::read(
+            css_set,
+            CSS_SET_SUBSYS.load() + 8 * MEMORY_SUBSYS.load(),
+        ))
     }
 
     /// Its cgroup in the hierarchy of the slots.

@@ -11,7 +11,9 @@
 //! Every high-resolution timer comes through here. The addresses of the two functions are taken
 //! from a quota of the running task, since all quotas have the same.
 
-use aya_ebpf::{helpers::bpf_get_current_task, macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    helpers::bpf_get_current_task, macros::btf_tracepoint, programs::BtfTracePointContext,
+};
 use tracer_common::{
     counters::LOST_THROTTLE_LIST,
     maps::{MAX_ENDS, SLOT_UNKNOWN},
@@ -22,8 +24,8 @@ use crate::{
     atomic::add_u64,
     emit::{count, now},
     globals::{
-        CFS_B_PERIOD_TIMER, CFS_B_SLACK_TIMER, CFS_RQ_CSD_LIST, CFS_RQ_THROTTLED_LIST, CSD_FUNC,
-        HRTIMER_FUNCTION, RQ_CFSB_CSD, TASK_GROUP, THROTTLE_BY_FEXIT, cpus, present,
+        CFS_B_PERIOD_TIMER, CFS_B_SLACK_TIMER, CFS_RQ_THROTTLED_LIST, CSD_FUNC, HRTIMER_FUNCTION,
+        RQ_CFSB_CSD, TASK_GROUP, THROTTLE_BY_FEXIT, cpus, present,
     },
     kernel_types::{
         bandwidth::Bandwidth,
@@ -40,7 +42,9 @@ use crate::{
 pub fn hrtimer_expire_entry(ctx: BtfTracePointContext) -> i32 {
     let timer: u64 = ctx.arg(0);
     let function = direct::u64(timer, HRTIMER_FUNCTION.load());
-    let Some(learned) = LEARNED.get_ptr_mut(0) else { return 0 };
+    let Some(learned) = LEARNED.get_ptr_mut(0) else {
+        return 0;
+    };
     // SAFETY: the only element of the array; its words are written once, with the same values by
     // whoever comes first.
     let learned = unsafe { &mut *learned };
@@ -61,7 +65,9 @@ pub fn hrtimer_expire_entry(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "hrtimer_expire_exit")]
 pub fn hrtimer_expire_exit(ctx: BtfTracePointContext) -> i32 {
     let timer: u64 = ctx.arg(0);
-    let Some(ending) = TIMER_ENDING.get_ptr_mut(0) else { return 0 };
+    let Some(ending) = TIMER_ENDING.get_ptr_mut(0) else {
+        return 0;
+    };
     // SAFETY: this CPU's element. These timers run with interrupts off, so nothing comes between
     // entry and exit.
     let ending = unsafe { &mut *ending };
@@ -92,7 +98,9 @@ fn learn(learned: &mut Learned) {
 /// Notes what is throttled before the timer's function runs.
 #[inline(never)]
 fn enter(timer: u64, bandwidth: u64) -> u32 {
-    let Some(ending) = TIMER_ENDING.get_ptr_mut(0) else { return 0 };
+    let Some(ending) = TIMER_ENDING.get_ptr_mut(0) else {
+        return 0;
+    };
     // SAFETY: this CPU's element, see `hrtimer_expire_exit`.
     let ending = unsafe { &mut *ending };
     let quota = Bandwidth(bandwidth);
@@ -114,7 +122,11 @@ fn enter(timer: u64, bandwidth: u64) -> u32 {
 #[inline(always)]
 pub fn note_list(ending: &mut Ending, head: u64, node: u32) {
     let mut link: u64 = checked::read(head, 0);
-    let most = if cpus() < MAX_ENDS as u32 { cpus() } else { MAX_ENDS as u32 };
+    let most = if cpus() < MAX_ENDS as u32 {
+        cpus()
+    } else {
+        MAX_ENDS as u32
+    };
     for index in 0..most as usize {
         if link == head || link == 0 {
             return;
@@ -135,7 +147,11 @@ pub fn note_list(ending: &mut Ending, head: u64, node: u32) {
 /// Ends the intervals of the noted run queues that are throttled no more.
 #[inline(always)]
 pub fn end_noted(ending: &Ending) {
-    let most = if cpus() < MAX_ENDS as u32 { cpus() } else { MAX_ENDS as u32 };
+    let most = if cpus() < MAX_ENDS as u32 {
+        cpus()
+    } else {
+        MAX_ENDS as u32
+    };
     for index in 0..most as usize {
         if index >= MAX_ENDS || index as u32 >= ending.used {
             return;
@@ -147,7 +163,8 @@ pub fn end_noted(ending: &Ending) {
 
 /// A clock of 0 is an interval that the kernel does not account (nothing was held up in it).
 #[inline(never)]
-fn end_if_over(cfs_rq: u64, clock: u64) -> u32 {
+#[unsafe(export_name = "throttle_end_if_over")]
+pub extern "C" fn end_if_over(cfs_rq: u64, clock: u64) -> u32 {
     if clock == 0 {
         return 0;
     }
@@ -184,10 +201,4 @@ fn leave(ending: &Ending) -> u32 {
         }
     }
     1
-}
-
-/// Offset of the list node of a request to another CPU, for [`super::bandwidth_csd`].
-#[inline(always)]
-pub fn csd_node() -> u32 {
-    CFS_RQ_CSD_LIST.load()
 }

@@ -27,7 +27,7 @@ use crate::{
     emit::{count, header},
     globals::{MEMORY_HIERARCHY, SLOT_HIERARCHY},
     kernel_types::{cgroup::Cgroup, task::Task},
-    maps::{EVENTS, LIFECYCLE_SCRATCH, OOM_COUNTS},
+    maps::{EVENTS, LIFECYCLE_SCRATCH},
     slots::{allot, look_up},
 };
 
@@ -42,10 +42,6 @@ pub fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     let mut slot = SLOT_NONE;
     if hierarchy == SLOT_HIERARCHY.load() {
         slot = allot(key.id, cgroup.parent().id());
-    }
-    if hierarchy == MEMORY_HIERARCHY.load() {
-        // It has not run out yet: the first kill in it can be told from older ones.
-        let _ = OOM_COUNTS.insert(key, 0u64, 0);
     }
     send(cgroup, CGROUP_MKDIR, ctx.arg(1), slot, 0);
     0
@@ -81,22 +77,28 @@ pub fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     }
     let slot = allot(id, cgroup.parent().id());
     if slot != SLOT_NONE {
-        send(cgroup, CGROUP_ATTACH, ctx.arg(1), slot, Task(ctx.arg(2)).tgid());
+        send(
+            cgroup,
+            CGROUP_ATTACH,
+            ctx.arg(1),
+            slot,
+            Task(ctx.arg(2)).tgid(),
+        );
     }
     0
 }
 
 #[inline(always)]
 fn is_followed(hierarchy: u32) -> bool {
-    hierarchy == 0
-        || hierarchy == SLOT_HIERARCHY.load()
-        || hierarchy == MEMORY_HIERARCHY.load()
+    hierarchy == 0 || hierarchy == SLOT_HIERARCHY.load() || hierarchy == MEMORY_HIERARCHY.load()
 }
 
 /// Sends a record with as much of the path as there is.
 #[inline(always)]
 fn send(cgroup: Cgroup, operation: u32, path: u64, slot: u32, pid: u32) {
-    let Some(record) = LIFECYCLE_SCRATCH.get_ptr_mut(0) else { return };
+    let Some(record) = LIFECYCLE_SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
     // SAFETY: this CPU's element; these tracepoints are hit under the cgroup lock, by one task.
     let record = unsafe { &mut *record };
     record.cgroup = cgroup.key();
@@ -107,13 +109,17 @@ fn send(cgroup: Cgroup, operation: u32, path: u64, slot: u32, pid: u32) {
     record.pid = pid;
     record.reserved = 0;
     // SAFETY: the helper reports a fault instead of taking it and writes within the buffer.
-    let length = match unsafe { bpf_probe_read_kernel_str_bytes(path as *const u8, &mut record.path) }
-    {
-        Ok(path) => path.len(),
-        Err(_) => 0,
-    };
+    let length =
+        match unsafe { bpf_probe_read_kernel_str_bytes(path as *const u8, &mut record.path) } {
+            Ok(path) => path.len(),
+            Err(_) => 0,
+        };
     // The verifier has to see that the record stays within the element.
-    let length = if length > CGROUP_PATH_MAX { CGROUP_PATH_MAX } else { length };
+    let length = if length > CGROUP_PATH_MAX {
+        CGROUP_PATH_MAX
+    } else {
+        length
+    };
     record.path_len = length as u32;
     let size = size_of::<CgroupLifecycle>() - CGROUP_PATH_MAX + length;
     record.header = header(KIND_CGROUP_LIFECYCLE, size);

@@ -10,12 +10,12 @@
 //! still has the time at which it was queued, and the difference is to the nanosecond what the
 //! kernel adds to `run_delay`.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    helpers::bpf_get_current_task, macros::btf_tracepoint, programs::BtfTracePointContext,
+};
 use tracer_common::{
     counters::{LOST_CLOCK, LOST_CPU},
-    maps::{
-        CpuState, HIST_ON_CPU_SLICE, HIST_RUN_QUEUE_WAIT, SLOT_NONE, SLOT_UNKNOWN,
-    },
+    maps::{CpuState, HIST_ON_CPU_SLICE, HIST_RUN_QUEUE_WAIT, SLOT_NONE, SLOT_UNKNOWN},
 };
 
 use crate::{
@@ -70,7 +70,9 @@ fn on_switch(ctx: &BtfTracePointContext) {
         let next_slot = state.slot;
         if prev_pid != 0 {
             if is_parked(prev) {
-                throttle::park(prev, prev_slot, cpu);
+                // `prev` is still the current task; the helper gives its address as a number.
+                // SAFETY: the helper has no precondition.
+                throttle::park(unsafe { bpf_get_current_task() }, prev_slot, cpu);
             }
             if prev_slot != next_slot && is_held(prev_slot) {
                 frozen::maybe_begin(prev_slot);
@@ -78,7 +80,7 @@ fn on_switch(ctx: &BtfTracePointContext) {
         }
         if next_pid != 0 && is_held(next_slot) {
             if state.open_throttles != 0 {
-                throttle::close_late(next, cpu);
+                throttle::close_late(as_number(state, next));
             }
             frozen::end(next_slot);
         }
@@ -87,17 +89,14 @@ fn on_switch(ctx: &BtfTracePointContext) {
 
 /// `prev` leaves the CPU: its switch and its slice.
 #[inline(always)]
-fn leave(
-    ctx: &BtfTracePointContext,
-    prev: u64,
-    pid: u32,
-    cpu: u32,
-    state: &mut CpuState,
-) -> u32 {
+fn leave(ctx: &BtfTracePointContext, prev: u64, pid: u32, cpu: u32, state: &mut CpuState) -> u32 {
     let known = state.pid == pid;
     let moved = state.css_set != direct::u64(prev, TASK_CGROUPS.load());
-    let slot =
-        if known && !moved { state.slot } else { slot_of(cgroup_id_of(prev), cpu) };
+    let slot = if known && !moved {
+        state.slot
+    } else {
+        slot_of(cgroup_id_of(prev), cpu)
+    };
     if MEASURE_SWITCHES.load() == 0 {
         return slot;
     }
@@ -151,7 +150,7 @@ fn enter(next: u64, pid: u32, cpu: u32, state: &mut CpuState) {
                 // Only a wait that a throttled interval of this CPU ended in can have a throttled
                 // part.
                 let throttled = if MEASURE_THROTTLE.load() == 1 && state.last_end > queued {
-                    throttle::part_of_wait(next, queued, clock)
+                    throttle::part_of_wait(as_number(state, next), queued, clock)
                 } else {
                     0
                 };
@@ -168,6 +167,18 @@ fn enter(next: u64, pid: u32, cpu: u32, state: &mut CpuState) {
     state.css_set = direct::u64(next, TASK_CGROUPS.load());
     state.pid = pid;
     state.slot = slot;
+}
+
+/// The address of a task as a number without type, as global functions take it: once through the
+/// map, where the verifier keeps no types.
+#[inline(always)]
+fn as_number(state: &mut CpuState, task: u64) -> u64 {
+    let cell = &raw mut state.task;
+    // SAFETY: a member of the state that only this CPU uses.
+    unsafe {
+        cell.write_volatile(task);
+        cell.read_volatile()
+    }
 }
 
 /// Whether `prev` leaves because its group is throttled.

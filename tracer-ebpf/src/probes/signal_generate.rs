@@ -32,8 +32,15 @@ pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let task = Task(ctx.arg(2));
-    let kill = Kill { task: task.0, tgid: task.tgid(), reserved: 0 };
-    if PENDING_KILLS.insert(bpf_get_current_pid_tgid(), kill, 0).is_err() {
+    let kill = Kill {
+        task: task.0,
+        tgid: task.tgid(),
+        reserved: 0,
+    };
+    if PENDING_KILLS
+        .insert(bpf_get_current_pid_tgid(), kill, 0)
+        .is_err()
+    {
         count(LOST_MAP_FULL);
     }
     0

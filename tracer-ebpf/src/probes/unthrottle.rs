@@ -24,10 +24,19 @@ use crate::{
 pub fn unthrottle_entry(ctx: FEntryContext) -> u32 {
     let queue = CfsRq(ctx.arg(0));
     if let Some(ending) = UNTHROTTLE_ENDING.get_ptr_mut(0) {
-        let clock = if queue.is_throttled() { queue.throttled_clock() } else { 0 };
+        let clock = if queue.is_throttled() {
+            queue.throttled_clock()
+        } else {
+            0
+        };
         // SAFETY: this CPU's element; the function runs under the run queue's lock with interrupts
         // off.
-        unsafe { *ending = ThrottledQueue { cfs_rq: queue.0, clock } };
+        unsafe {
+            *ending = ThrottledQueue {
+                cfs_rq: queue.0,
+                clock,
+            }
+        };
     }
     0
 }
@@ -35,7 +44,9 @@ pub fn unthrottle_entry(ctx: FEntryContext) -> u32 {
 #[fexit(function = "unthrottle_cfs_rq")]
 pub fn unthrottle_exit(ctx: FExitContext) -> u32 {
     let queue = CfsRq(ctx.arg(0));
-    let Some(ending) = UNTHROTTLE_ENDING.get_ptr_mut(0) else { return 0 };
+    let Some(ending) = UNTHROTTLE_ENDING.get_ptr_mut(0) else {
+        return 0;
+    };
     // SAFETY: see `unthrottle_entry`.
     let ThrottledQueue { cfs_rq, clock } = unsafe { *ending };
     if cfs_rq == queue.0 && clock != 0 && !queue.is_throttled() {

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, Pod,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, Queue, RingBuf},
+    maps::{Array, HashMap, Map, MapData, MapError, Queue, RingBuf},
     programs::{Program, ProgramError},
 };
 use thiserror::Error;
@@ -73,7 +73,6 @@ pub struct LoadRequest<'a> {
 }
 
 /// A loaded object with its maps.
-#[derive(Debug)]
 pub struct Tracer {
     ebpf: Ebpf,
     btf: Option<Btf>,
@@ -94,7 +93,7 @@ pub struct Tracer {
     /// Histograms of each slot.
     pub histograms: Array<MapData, Histogram>,
     /// What the programs count of themselves.
-    pub counters: PerCpuArray<MapData, u64>,
+    counters: Array<MapData, [u64; counters::COUNTERS as usize]>,
     /// Run queues that are throttled now.
     pub open_throttles: HashMap<MapData, u64, OpenThrottle>,
 }
@@ -182,10 +181,10 @@ impl Tracer {
         Some(ProgramCost::parse(&text))
     }
 
-    /// Sum of one counter of [`tracer_common::counters`] over all CPUs.
+    /// One counter of [`tracer_common::counters`].
     pub fn counter(&self, counter: u32) -> u64 {
-        debug_assert!(counter < counters::COUNTERS);
-        self.counters.get(&counter, 0).map_or(0, |values| values.iter().sum())
+        let cells = self.counters.get(&0, 0).unwrap_or_default();
+        cells.get(counter as usize).copied().unwrap_or(0)
     }
 }
 
