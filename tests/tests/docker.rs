@@ -59,6 +59,20 @@ const BUSY: [&str; 3] = ["sh", "-c", "while :; do :; done"];
 const TICKING: [&str; 3] = ["sh", "-c", "while :; do usleep 10000; done"];
 
 #[test]
+fn the_daemon_of_the_tests_leaves_nothing() -> Result<()> {
+    let mut docker = Docker::start()?;
+    let id = docker.container("lst-fixture", &[], &["sleep", "1000"])?;
+    assert_eq!(docker.inspect(&id)?["State"]["Running"], true);
+    docker.down()?;
+    docker.up()?;
+    assert_eq!(docker.inspect(&id)?["State"]["Running"], false);
+    let socket = docker.socket();
+    drop(docker);
+    assert!(!socket.exists());
+    Ok(())
+}
+
+#[test]
 fn containers_have_their_names_ids_and_images() -> Result<()> {
     let docker = Docker::start()?;
     // One is there before the program, one comes after it.

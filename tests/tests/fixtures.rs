@@ -5,7 +5,6 @@ use std::{os::unix::process::ExitStatusExt, process::Command, time::Duration};
 use anyhow::Result;
 use limitscope_tests::{
     cgroup::Cgroup,
-    docker::Docker,
     referee::{
         cpu_stat::{self, CpuStat},
         kmsg::Kmsg,
@@ -165,20 +164,6 @@ fn throttling_is_counted_and_comes_to_rest() -> Result<()> {
         after.throttled_ns - before.throttled_ns > 300_000_000,
         "{after:?}"
     );
-    Ok(())
-}
-
-#[test]
-fn docker_starts_runs_and_leaves_nothing() -> Result<()> {
-    let mut docker = Docker::start()?;
-    let id = docker.container("lst-fixture", &[], &["sleep", "1000"])?;
-    assert_eq!(docker.inspect(&id)?["State"]["Running"], true);
-    docker.down()?;
-    docker.up()?;
-    assert_eq!(docker.inspect(&id)?["State"]["Running"], false);
-    let socket = docker.socket();
-    drop(docker);
-    assert!(!socket.exists());
     Ok(())
 }
 
