@@ -82,7 +82,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     if groups.contains(&Group::Privileged) || groups.contains(&Group::Docker) {
         prepare_machine(&groups, &mut set_up);
+        let started = Instant::now();
         let binary = privileged::build(&context, &mut set_up);
+        set_up.duration += started.elapsed();
         for group in [Group::Privileged, Group::Docker] {
             if groups.contains(&group) {
                 tallies.push(timed(group, |tally| {
@@ -120,7 +122,7 @@ fn object(context: &Context, tally: &mut Tally) -> Option<Toolchain> {
     let done = context
         .steps
         .command(title, command, budget, crate::step::Output::Shown);
-    if tally.step(title, done.failure) {
+    if tally.set_up(title, done.failure) {
         tally.take(title, build_ebpf::install(&context.workspace));
     }
     tally.duration += started.elapsed();

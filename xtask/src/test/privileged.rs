@@ -25,7 +25,7 @@ pub fn build(context: &Context, tally: &mut Tally) -> Option<PathBuf> {
     let command = build::command(&context.workspace, true);
     let done = context.steps.command(title, command, BUILD, Output::Shown);
     let binary = context.workspace.binaries(true).join("limitscope");
-    tally.step(title, done.failure).then_some(binary)
+    tally.set_up(title, done.failure).then_some(binary)
 }
 
 /// Runs a group, or says why not.

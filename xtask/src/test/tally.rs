@@ -36,6 +36,18 @@ impl Tally {
         self.skips.push(what);
     }
 
+    /// A line with its group in front; titles of steps have it already.
+    fn named(&self, line: &str) -> String {
+        if line
+            .strip_prefix(self.group)
+            .is_some_and(|rest| rest.starts_with(": "))
+        {
+            line.to_owned()
+        } else {
+            format!("{}: {line}", self.group)
+        }
+    }
+
     /// How many tests were run or should have been.
     pub fn ran(&self) -> usize {
         self.passed + self.failures.len() + self.skips.len()
@@ -53,6 +65,15 @@ impl Tally {
                 false
             }
         }
+    }
+
+    /// Counts the failure of a step of set-up, which is no test if it goes well.
+    pub fn set_up(&mut self, title: &str, failure: Option<String>) -> bool {
+        let good = failure.is_none();
+        if let Some(why) = failure {
+            self.fail(format!("{title}: {why}"));
+        }
+        good
     }
 
     /// Counts a failure, if it is one; what went well is only a part of something.
@@ -100,12 +121,12 @@ fn render(tallies: &[Tally]) -> (String, bool) {
     let mut text = String::from("\n=== summary\n");
     for tally in tallies {
         for line in &tally.skips {
-            let _ = writeln!(text, "skipped: {}: {line}", tally.group);
+            let _ = writeln!(text, "skipped: {}", tally.named(line));
         }
     }
     for tally in tallies {
         for line in &tally.failures {
-            let _ = writeln!(text, "FAILED: {}: {line}", tally.group);
+            let _ = writeln!(text, "FAILED: {}", tally.named(line));
         }
     }
     let _ = writeln!(
@@ -164,6 +185,13 @@ mod tests {
         let (text, good) = render(&[lint, tally]);
         assert!(good);
         assert_eq!(text.lines().last(), Some("2 passed, 0 failed, 1 skipped"));
+        let failing = |line: &str| {
+            let mut tally = Tally::new("lint");
+            tally.fail(line.to_owned());
+            render(&[tally]).0
+        };
+        assert!(failing("lint: clippy").contains("\nFAILED: lint: clippy\n"));
+        assert!(failing("linted").contains("\nFAILED: lint: linted\n"));
         assert!(text.contains("skipped: unit: b: no BTF\n"), "{text}");
     }
 
