@@ -1,3 +1,6 @@
-//! Pure folds over what was read.
+//! Pure folds over what was read. No input, no output, no clock of their own.
 
+pub mod difference;
 pub mod names;
+pub mod oom_domain;
+pub mod throttle_audit;

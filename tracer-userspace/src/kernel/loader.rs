@@ -163,7 +163,9 @@ impl Tracer {
             Some(btf) => btf,
             None => Btf::from_sys_fs()?,
         };
-        let result = names.iter().try_for_each(|name| attach(&mut self.ebpf, name, &btf));
+        let result = names
+            .iter()
+            .try_for_each(|name| attach(&mut self.ebpf, name, &btf));
         self.btf = Some(btf);
         result
     }
@@ -222,10 +224,17 @@ impl ProgramCost {
 }
 
 fn attach(ebpf: &mut Ebpf, name: &str, btf: &Btf) -> Result<(), LoadError> {
-    let program =
-        ebpf.program_mut(name).ok_or_else(|| LoadError::NoProgram(name.to_owned()))?;
-    let refused = |source| LoadError::Load { name: name.to_owned(), source: Box::new(source) };
-    let failed = |source| LoadError::Attach { name: name.to_owned(), source: Box::new(source) };
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| LoadError::NoProgram(name.to_owned()))?;
+    let refused = |source| LoadError::Load {
+        name: name.to_owned(),
+        source: Box::new(source),
+    };
+    let failed = |source| LoadError::Attach {
+        name: name.to_owned(),
+        source: Box::new(source),
+    };
     match program {
         Program::BtfTracePoint(program) => {
             program.load(name, btf).map_err(refused)?;

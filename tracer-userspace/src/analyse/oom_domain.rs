@@ -1,0 +1,315 @@
+//! Which memory cgroup ran out: the judgement over what a kill's record tells.
+//!
+//! `oom:mark_victim` does not say whose limit fired. Two things tell:
+//!
+//! - A cgroup that runs out counts that in its own events before anybody is killed
+//!   (`memcg_memory_event(MEMCG_OOM)` in `mem_cgroup_oom`, `mm/memcontrol.c`). The one of the victim's
+//!   ancestors whose count has grown since it was last seen is it. A cgroup that was made while we
+//!   looked on had 0.
+//! - Its usage is at its limit.
+//!
+//! Where several levels are at their limits, as a container in a full pod, only the first tells
+//! them apart.
+
+use std::collections::HashMap;
+
+use crate::{
+    events::{Kill, KillLevel},
+    model::identity::CgroupKey,
+};
+
+/// Pages that may be missing to a limit that has just fired: another CPU can have given back what
+/// it had charged in advance (`MEMCG_CHARGE_BATCH`, 64 pages, `include/linux/memcontrol.h`).
+const SLACK_PAGES: u64 = 64;
+/// Victims of one OOM follow each other within this time.
+const SAME_OOM_NS: u64 = 10_000_000_000;
+/// Cgroups whose counts are remembered, and tasks whose OOMs are.
+const REMEMBERED: usize = 65_536;
+
+/// The cgroup that ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// The cgroup.
+    pub cgroup: CgroupKey,
+    /// How many levels above the victim's own: 0 is its own.
+    pub levels_up: usize,
+    /// Its usage in pages when the first victim was marked.
+    pub usage_pages: u64,
+    /// Its limit in pages.
+    pub limit_pages: Option<u64>,
+    /// Whether it is the limit of memory and swap together.
+    pub memory_and_swap: bool,
+    /// How it is known.
+    pub evidence: &'static str,
+}
+
+/// A kill, judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The cgroup that ran out; `None` where none did: the machine did.
+    pub domain: Option<Domain>,
+    /// Which victim of the same OOM it is, from 1.
+    pub victim_number: u32,
+}
+
+/// What is remembered from kill to kill.
+#[derive(Clone, Debug, Default)]
+pub struct OomJudge {
+    /// Count of `MEMCG_OOM` of a cgroup as last seen.
+    seen: HashMap<CgroupKey, u64>,
+    /// The OOM that a thread handles.
+    under_way: HashMap<u32, UnderWay>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    started_ns: u64,
+    domain: Domain,
+    events: Option<u64>,
+    victims: u32,
+}
+
+impl OomJudge {
+    /// A memory cgroup was made: it has not run out yet.
+    pub fn born(&mut self, cgroup: CgroupKey) {
+        if self.seen.len() < REMEMBERED {
+            self.seen.insert(cgroup, 0);
+        }
+    }
+
+    /// A memory cgroup is gone.
+    pub fn gone(&mut self, cgroup: CgroupKey) {
+        self.seen.remove(&cgroup);
+    }
+
+    /// Judges a kill.
+    pub fn judge(&mut self, kill: &Kill) -> Judgement {
+        let grown: Vec<bool> = kill
+            .levels
+            .iter()
+            .map(|level| self.has_grown(level))
+            .collect();
+        if let Some(joined) = self.join(kill, &grown) {
+            return joined;
+        }
+        let domain = kill
+            .levels
+            .iter()
+            .zip(&grown)
+            .enumerate()
+            .filter_map(|(index, (level, grown))| candidate(index, level, *grown))
+            // The first of the best: `max_by_key` would take the last.
+            .reduce(|best, other| if other.0 > best.0 { other } else { best })
+            .map(|(_, domain)| domain);
+        self.under_way
+            .retain(|_, oom| kill.monotonic_ns.saturating_sub(oom.started_ns) < SAME_OOM_NS);
+        match domain {
+            Some(domain) if self.under_way.len() < REMEMBERED => {
+                let events = kill
+                    .levels
+                    .get(domain.levels_up)
+                    .and_then(|level| level.oom_events);
+                let started_ns = kill.monotonic_ns;
+                self.under_way.insert(
+                    kill.trigger.thread,
+                    UnderWay {
+                        started_ns,
+                        domain,
+                        events,
+                        victims: 1,
+                    },
+                );
+            }
+            _ => {
+                self.under_way.remove(&kill.trigger.thread);
+            }
+        }
+        Judgement {
+            domain,
+            victim_number: 1,
+        }
+    }
+
+    fn has_grown(&mut self, level: &KillLevel) -> bool {
+        let Some(events) = level.oom_events else {
+            return false;
+        };
+        if self.seen.len() >= REMEMBERED && !self.seen.contains_key(&level.cgroup) {
+            return false;
+        }
+        self.seen
+            .insert(level.cgroup, events)
+            .is_some_and(|before| events > before)
+    }
+
+    /// A later victim of an OOM that the same thread handles: `memory.oom.group` kills several, and
+    /// when the later ones are marked the first may have given memory back already.
+    fn join(&mut self, kill: &Kill, grown: &[bool]) -> Option<Judgement> {
+        let oom = self.under_way.get_mut(&kill.trigger.thread)?;
+        if kill.monotonic_ns.saturating_sub(oom.started_ns) >= SAME_OOM_NS {
+            return None;
+        }
+        let index = kill
+            .levels
+            .iter()
+            .position(|level| level.cgroup == oom.domain.cgroup)?;
+        let level = &kill.levels[index];
+        let again = match (level.oom_events, oom.events) {
+            (Some(now), Some(before)) => now != before,
+            _ => grown.get(index).copied().unwrap_or(false),
+        };
+        // Without counts only a pause tells one OOM from the next; then each kill is its own.
+        if again || level.oom_events.is_none() {
+            return None;
+        }
+        oom.victims += 1;
+        Some(Judgement {
+            domain: Some(Domain {
+                levels_up: index,
+                ..oom.domain
+            }),
+            victim_number: oom.victims,
+        })
+    }
+}
+
+/// Rank and domain of a level that may have run out.
+fn candidate(levels_up: usize, level: &KillLevel, grown: bool) -> Option<(u8, Domain)> {
+    let near = |usage: u64, limit: u64| usage.saturating_add(SLACK_PAGES) >= limit;
+    let memory_near = level
+        .limit_pages
+        .is_some_and(|limit| near(level.usage_pages, limit));
+    let memsw = level
+        .memsw_pages
+        .filter(|(usage, limit)| !memory_near && near(*usage, *limit));
+    let rank = match (grown, memory_near || memsw.is_some()) {
+        (true, true) => 3,
+        (false, true) => 2,
+        (true, false) => 1,
+        (false, false) => return None,
+    };
+    let (usage_pages, limit_pages) = memsw
+        .map_or((level.usage_pages, level.limit_pages), |(usage, limit)| {
+            (usage, Some(limit))
+        });
+    Some((
+        rank,
+        Domain {
+            cgroup: level.cgroup,
+            levels_up,
+            usage_pages,
+            limit_pages,
+            memory_and_swap: memsw.is_some(),
+            evidence: if grown { "memcg_event" } else { "usage" },
+        },
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::KillProcess;
+
+    fn level(id: u64, usage: u64, limit: Option<u64>, events: u64) -> KillLevel {
+        KillLevel {
+            cgroup: CgroupKey::new(4, id),
+            usage_pages: usage,
+            limit_pages: limit,
+            memsw_pages: None,
+            oom_events: Some(events),
+        }
+    }
+
+    fn kill(at: u64, levels: Vec<KillLevel>) -> Kill {
+        Kill {
+            monotonic_ns: at,
+            victim: KillProcess::default(),
+            cgroup: None,
+            parent_pid: 1,
+            uid: 0,
+            start_boottime_ns: None,
+            oom_score_adj: 0,
+            pages: crate::events::KillPages::default(),
+            page_tables_bytes: None,
+            trigger: KillProcess {
+                thread: 7,
+                pid: 7,
+                ..KillProcess::default()
+            },
+            levels,
+        }
+    }
+
+    #[test]
+    fn the_nearest_level_at_its_limit_without_history() {
+        let judged = OomJudge::default().judge(&kill(
+            1,
+            vec![
+                level(3, 10, None, 4),
+                level(2, 8192, Some(8192), 9),
+                level(1, 9000, Some(9000), 9),
+            ],
+        ));
+        let domain = judged.domain.unwrap();
+        assert_eq!(
+            (domain.cgroup.id, domain.levels_up, domain.evidence),
+            (2, 1, "usage")
+        );
+    }
+
+    #[test]
+    fn growth_tells_two_full_levels_apart() {
+        let mut judge = OomJudge::default();
+        judge.born(CgroupKey::new(4, 3));
+        judge.born(CgroupKey::new(4, 2));
+        let judged = judge.judge(&kill(
+            1,
+            vec![level(3, 8192, Some(8192), 0), level(2, 9000, Some(9000), 1)],
+        ));
+        let domain = judged.domain.unwrap();
+        assert_eq!((domain.cgroup.id, domain.evidence), (2, "memcg_event"));
+    }
+
+    #[test]
+    fn a_group_kill_is_one_oom_with_the_first_victims_usage() {
+        let mut judge = OomJudge::default();
+        judge.born(CgroupKey::new(4, 3));
+        let first = judge.judge(&kill(1, vec![level(3, 8192, Some(8192), 1)]));
+        let second = judge.judge(&kill(2, vec![level(3, 6000, Some(8192), 1)]));
+        let next = judge.judge(&kill(3, vec![level(3, 8192, Some(8192), 2)]));
+        assert_eq!(
+            [
+                first.victim_number,
+                second.victim_number,
+                next.victim_number
+            ],
+            [1, 2, 1]
+        );
+        assert_eq!(second.domain.unwrap().usage_pages, 8192);
+    }
+
+    #[test]
+    fn no_level_at_a_limit_is_the_machine() {
+        let judged =
+            OomJudge::default().judge(&kill(1, vec![level(3, 10, None, 0), level(1, 50, None, 0)]));
+        assert_eq!(
+            judged,
+            Judgement {
+                domain: None,
+                victim_number: 1
+            }
+        );
+    }
+
+    #[test]
+    fn memory_and_swap_is_a_limit_too() {
+        let mut full = level(3, 100, Some(1000), 1);
+        full.memsw_pages = Some((2000, 2000));
+        let domain = OomJudge::default()
+            .judge(&kill(1, vec![full]))
+            .domain
+            .unwrap();
+        assert!(domain.memory_and_swap);
+        assert_eq!((domain.usage_pages, domain.limit_pages), (2000, Some(2000)));
+    }
+}
