@@ -10,6 +10,8 @@ mod query;
 mod raw;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod writer;
 
 use std::borrow::Cow;
 use std::ops::Range;

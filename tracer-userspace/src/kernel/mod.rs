@@ -1,6 +1,13 @@
 //! The kernel's side of things: what the host offers, and what is read from it.
 
 pub mod btf;
+pub mod capabilities;
+pub mod cgroup_mounts;
+pub mod host;
+pub mod kallsyms;
 pub mod loader;
+pub mod memory_bounds;
+pub mod mount_table;
 pub mod object;
 pub mod offsets;
+pub mod plan;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::process::Command;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 use tracer_common::globals::{ABSENT, OFFSETS, plan};
@@ -14,6 +15,9 @@ struct Bpftool {
     types: Vec<Value>,
     structs: HashMap<String, usize>,
 }
+
+/// Read once: it prints some 18 MB.
+static BPFTOOL: LazyLock<Bpftool> = LazyLock::new(Bpftool::read);
 
 impl Bpftool {
     fn read() -> Self {
@@ -109,7 +113,7 @@ impl Bpftool {
 
 #[test]
 fn the_running_kernels_offsets_are_those_of_bpftool() {
-    let bpftool = Bpftool::read();
+    let bpftool = &*BPFTOOL;
     let btf = Btf::from_sysfs().unwrap();
     assert_eq!(btf.len(), bpftool.types.len());
     let types = KernelTypes::resolve(&btf).unwrap();
@@ -147,7 +151,7 @@ fn the_running_kernels_offsets_are_those_of_bpftool() {
 
 #[test]
 fn the_running_kernels_facts_are_those_of_bpftool() {
-    let bpftool = Bpftool::read();
+    let bpftool = &*BPFTOOL;
     let btf = Btf::from_sysfs().unwrap();
     let types = KernelTypes::resolve(&btf).unwrap();
 

@@ -1,0 +1,165 @@
+//! Upper bound of the kernel memory that the maps take.
+
+use tracer_common::counters::COUNTERS;
+use tracer_common::header::CgroupKey;
+use tracer_common::maps::{
+    self, CACHE_LINES, CacheLine, CpuState, EVENTS_BYTES, Frozen, HASH_ENTRIES, HISTOGRAMS,
+    Histogram, KILLS, LastThrottle, MAX_ENDS, OpenThrottle, Slot, SlotCpu, THROTTLES_BYTES,
+};
+use tracer_common::records::CgroupLifecycle;
+
+/// Slots that `run` makes unless told otherwise: one for each cgroup that lives at a time, and the
+/// one of the unknown.
+pub const DEFAULT_MAX_CGROUPS: u32 = 4096;
+
+/// What the kernel adds to a hash entry: `struct htab_elem` (48 bytes) and its bucket
+/// (`kernel/bpf/hashtab.c`).
+const HASH_OVERHEAD: u64 = 64;
+
+/// Memory of one map, or of a few that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapMemory {
+    /// Its name.
+    pub name: &'static str,
+    /// Entries.
+    pub entries: u64,
+    /// Bytes, the kernel's own overhead included.
+    pub bytes: u64,
+}
+
+/// Kernel memory of all maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryBounds {
+    /// Each map.
+    pub maps: Vec<MapMemory>,
+}
+
+impl MemoryBounds {
+    /// For `cgroups` slots, `cpus` possible CPUs and pages of `page_size` bytes.
+    pub fn new(cgroups: u32, cpus: u32, page_size: u64) -> Self {
+        let (slots, cpus) = (u64::from(cgroups), u64::from(cpus));
+        let hash_entries = u64::from(HASH_ENTRIES);
+        let array = |name, entries: u64, value: usize| MapMemory {
+            name,
+            entries,
+            bytes: whole(entries.saturating_mul(whole(value as u64, 8)), page_size),
+        };
+        let hash = |name, entries: u64, key: usize, value: usize| {
+            // Preallocated with one more for each CPU; the number of buckets is a power of two.
+            let entry = whole(key as u64, 8) + whole(value as u64, 8) + HASH_OVERHEAD;
+            let bytes = (entries.next_power_of_two() + cpus).saturating_mul(entry);
+            MapMemory {
+                name,
+                entries,
+                bytes: whole(bytes, page_size),
+            }
+        };
+        let ring = |name, bytes: u32| MapMemory {
+            name,
+            entries: u64::from(bytes),
+            // Data, consumer's page, producer's page, and the kernel's own.
+            bytes: u64::from(bytes) + 3 * page_size,
+        };
+        // What a program notes between the entry and the exit of something, twice, and the record
+        // of a cgroup: `tracer-ebpf/src/maps.rs`.
+        let scratch = 2 * (40 + 16 * MAX_ENDS) + 16 + size_of::<CgroupLifecycle>();
+        Self {
+            maps: vec![
+                ring(maps::EVENTS, EVENTS_BYTES),
+                ring(maps::THROTTLES, THROTTLES_BYTES),
+                array(
+                    maps::SLOT_CPUS,
+                    slots.saturating_mul(cpus),
+                    size_of::<SlotCpu>(),
+                ),
+                array(maps::SLOTS, slots, size_of::<Slot>()),
+                array(
+                    maps::HISTOGRAMS_MAP,
+                    slots.saturating_mul(u64::from(HISTOGRAMS)),
+                    size_of::<Histogram>(),
+                ),
+                array(maps::SLOT_FLAGS, slots, size_of::<u32>()),
+                array(maps::FREE_SLOTS, slots, size_of::<u32>()),
+                hash(maps::SLOT_OF_CGROUP, slots.saturating_mul(2), 8, 4),
+                hash(maps::FROZEN, slots, 4, size_of::<Frozen>()),
+                array(
+                    maps::SLOT_CACHE,
+                    cpus.saturating_mul(u64::from(CACHE_LINES)),
+                    size_of::<CacheLine>(),
+                ),
+                array(maps::CPU_STATES, cpus, size_of::<CpuState>()),
+                hash(
+                    maps::OPEN_THROTTLES,
+                    hash_entries,
+                    8,
+                    size_of::<OpenThrottle>(),
+                ),
+                hash(
+                    maps::LAST_THROTTLES,
+                    hash_entries,
+                    8,
+                    size_of::<LastThrottle>(),
+                ),
+                hash("OOM_COUNTS", hash_entries, size_of::<CgroupKey>(), 8),
+                hash("OOM_CONTEXTS, PENDING_KILLS", 2 * u64::from(KILLS), 8, 64),
+                array(maps::COUNTERS_MAP, cpus * u64::from(COUNTERS), 8),
+                array("scratch", cpus, scratch),
+            ],
+        }
+    }
+
+    /// Bytes of all maps.
+    pub fn total(&self) -> u64 {
+        self.maps
+            .iter()
+            .fold(0, |sum, map| sum.saturating_add(map.bytes))
+    }
+}
+
+/// `bytes` rounded up to a multiple of `unit`.
+const fn whole(bytes: u64, unit: u64) -> u64 {
+    bytes.div_ceil(unit).saturating_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes_of(bounds: &MemoryBounds, name: &str) -> u64 {
+        bounds
+            .maps
+            .iter()
+            .find(|map| map.name == name)
+            .unwrap()
+            .bytes
+    }
+
+    #[test]
+    fn bounds_grow_with_what_they_are_for() {
+        let small = MemoryBounds::new(1_024, 4, 4096);
+        let cgroups = MemoryBounds::new(2_048, 4, 4096);
+        let cpus = MemoryBounds::new(1_024, 8, 4096);
+        for name in [maps::SLOT_CPUS, maps::HISTOGRAMS_MAP] {
+            assert_eq!(bytes_of(&cgroups, name), 2 * bytes_of(&small, name));
+        }
+        assert_eq!(
+            bytes_of(&cpus, maps::SLOT_CPUS),
+            2 * bytes_of(&small, maps::SLOT_CPUS)
+        );
+        assert_eq!(
+            bytes_of(&cpus, maps::HISTOGRAMS_MAP),
+            bytes_of(&small, maps::HISTOGRAMS_MAP)
+        );
+        assert_eq!(bytes_of(&small, maps::SLOT_CPUS), 1_024 * 4 * 64);
+        assert_eq!(
+            small.total(),
+            small.maps.iter().map(|map| map.bytes).sum::<u64>()
+        );
+    }
+
+    #[test]
+    fn absurd_numbers_do_not_overflow() {
+        let bounds = MemoryBounds::new(u32::MAX, u32::MAX, 65_536);
+        assert_eq!(bounds.total(), u64::MAX);
+    }
+}

@@ -1,0 +1,308 @@
+//! One signal's source.
+
+use tracer_common::globals::{ABSENT, Signal, plan as globals};
+
+use super::PlanOptions;
+use super::needs::{
+    CALLS, CGROUPS, MARK_VICTIM, SCHED_SWITCH, SIGNAL_GENERATE, TIMERS, Tracepoint, remedy,
+    unthrottle_problem,
+};
+use crate::kernel::btf::{Btf, BtfError};
+use crate::kernel::host::HostFacts;
+use crate::kernel::kallsyms::SymbolAddress;
+use crate::kernel::offsets::KernelTypes;
+use crate::model::plan::SignalPlan;
+
+/// Where a signal comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Tracepoints alone.
+    Tracepoint,
+    /// Entry and exit of a kernel function, besides tracepoints.
+    Fexit,
+    /// Nobody wants it.
+    Off,
+    /// It cannot be measured here.
+    None,
+}
+
+impl Source {
+    /// Name in the plan.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tracepoint => "tracepoint",
+            Self::Fexit => "fexit",
+            Self::Off => "off",
+            Self::None => "none",
+        }
+    }
+
+    /// Whether there is a source.
+    pub const fn is_some(self) -> bool {
+        matches!(self, Self::Tracepoint | Self::Fexit)
+    }
+}
+
+/// How one signal is measured.
+#[derive(Clone, Debug)]
+pub struct SignalChoice {
+    /// The signal.
+    pub signal: Signal,
+    /// Its source.
+    pub source: Source,
+    /// Programs to attach for it.
+    pub programs: Vec<&'static str>,
+    /// Why a better source is not used, and what this means for the numbers.
+    pub notes: Vec<String>,
+    /// What is missing, where the source is [`Source::None`], each with how to get it.
+    pub missing: Vec<String>,
+}
+
+impl From<&SignalChoice> for SignalPlan {
+    fn from(choice: &SignalChoice) -> Self {
+        Self {
+            signal: choice.signal.name().to_owned(),
+            source: choice.source.name().to_owned(),
+            programs: choice.programs.iter().map(ToString::to_string).collect(),
+            notes: choice
+                .missing
+                .iter()
+                .chain(&choice.notes)
+                .cloned()
+                .collect(),
+        }
+    }
+}
+
+impl SignalChoice {
+    fn attach(&mut self, tracepoints: &[Tracepoint]) {
+        self.programs
+            .extend(tracepoints.iter().map(|tracepoint| tracepoint.name));
+    }
+
+    /// What tracepoints that are needed lack.
+    fn need(&mut self, btf: &Btf<'_>, tracepoints: &[Tracepoint]) -> Result<(), BtfError> {
+        for tracepoint in tracepoints {
+            self.missing.extend(tracepoint.problem(btf)?);
+        }
+        Ok(())
+    }
+}
+
+/// Chooses for each signal, in the order of [`Signal::ALL`].
+pub fn signals(
+    btf: &Btf<'_>,
+    types: &KernelTypes,
+    host: &HostFacts,
+    options: &PlanOptions,
+    per_cpu_offset: &SymbolAddress,
+) -> Result<Vec<SignalChoice>, BtfError> {
+    let mut choices = Vec::with_capacity(Signal::ALL.len());
+    for signal in Signal::ALL {
+        let mut choice = SignalChoice {
+            signal,
+            source: Source::Tracepoint,
+            programs: Vec::new(),
+            notes: Vec::new(),
+            missing: types
+                .missing_for(signal)
+                .map(|missing| {
+                    let how = remedy(missing.parent, missing.members);
+                    format!("this kernel has no {missing} (needs {how})")
+                })
+                .collect(),
+        };
+        if !options.signals.contains(&signal) {
+            choice.missing.clear();
+            choice.source = Source::Off;
+            choices.push(choice);
+            continue;
+        }
+        match signal {
+            Signal::OomKill => oom_kill(&mut choice, btf, types, host, per_cpu_offset)?,
+            Signal::CpuThrottle => cpu_throttle(&mut choice, btf, types, host)?,
+            Signal::ContextSwitch => {
+                choice.need(btf, &[SCHED_SWITCH])?;
+                choice.attach(&[SCHED_SWITCH]);
+            }
+            Signal::CgroupLifecycle => cgroup_lifecycle(&mut choice, btf, host)?,
+        }
+        if !choice.missing.is_empty() {
+            choice.source = Source::None;
+            choice.programs.clear();
+            choice.notes.clear();
+        }
+        choices.push(choice);
+    }
+    Ok(choices)
+}
+
+fn oom_kill(
+    choice: &mut SignalChoice,
+    btf: &Btf<'_>,
+    types: &KernelTypes,
+    host: &HostFacts,
+    per_cpu_offset: &SymbolAddress,
+) -> Result<(), BtfError> {
+    choice.need(btf, &[MARK_VICTIM])?;
+    match SIGNAL_GENERATE.problem(btf)? {
+        None => choice.attach(&[SIGNAL_GENERATE]),
+        // The old mark_victim has only the pid; the signal has the task.
+        Some(problem) if types.get(globals::MARK_VICTIM_HAS_TASK) != Some(1) => {
+            choice.missing.push(problem);
+        }
+        Some(problem) => choice.notes.push(format!(
+            "{problem}: processes that were dying already are reported as killed"
+        )),
+    }
+    choice.attach(&[MARK_VICTIM]);
+    if types.get(globals::RSS_IS_PERCPU) == Some(1) && per_cpu_offset.or_zero() == 0 {
+        choice.notes.push(format!(
+            "a victim's resident memory is the kernel's running count, not the exact sum over \
+             CPUs: __per_cpu_offset is {per_cpu_offset}"
+        ));
+    }
+    for (symbol, what) in [
+        ("MM_PGTABLES_BYTES", "size of page tables"),
+        ("TASK_REAL_PARENT", "parent"),
+        ("TASK_START_BOOTTIME", "age"),
+        ("TASK_CRED", "user"),
+        ("CRED_UID", "user"),
+    ] {
+        if types.get(symbol).is_none() {
+            choice
+                .notes
+                .push(format!("a victim's {what} is unknown: no {symbol}"));
+        }
+    }
+    if types.get(globals::MEMCG_OOM_EVENT).is_none() || types.get("MEMCG_EVENTS_LOCAL").is_none() {
+        choice.notes.push(
+            "whose limit fired is told by usage alone: this kernel does not count it per cgroup"
+                .to_owned(),
+        );
+    }
+    if host.cgroups.with_controller("memory").is_none() {
+        choice.notes.push(
+            "no cgroup hierarchy has the memory controller (is it off by cgroup_disable=memory?): \
+             only the whole machine can run out"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn cpu_throttle(
+    choice: &mut SignalChoice,
+    btf: &Btf<'_>,
+    types: &KernelTypes,
+    host: &HostFacts,
+) -> Result<(), BtfError> {
+    choice.need(btf, &[SCHED_SWITCH])?;
+    let mut timers = None;
+    for timer in TIMERS {
+        timers = timers.or(timer.problem(btf)?);
+    }
+    let refused = match (unthrottle_problem(btf)?, host.fexit) {
+        (None, Some(true)) => None,
+        (Some(problem), _) => Some(problem),
+        (None, Some(false)) => Some(
+            "this kernel does not attach programs to functions (needs CONFIG_FUNCTION_TRACER=y \
+             and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y)"
+                .to_owned(),
+        ),
+        (None, None) => Some("it was not tried".to_owned()),
+    };
+    match refused {
+        None => {
+            choice.source = Source::Fexit;
+            choice
+                .programs
+                .extend(["unthrottle_entry", "unthrottle_exit"]);
+            match timers {
+                None => choice.attach(&TIMERS),
+                Some(problem) => choice
+                    .notes
+                    .push(format!("periods are not seen: {problem}")),
+            }
+        }
+        Some(problem) => {
+            choice.notes.push(format!(
+                "ends are seen at the bandwidth timers, not by fexit: {problem}"
+            ));
+            choice.missing.extend(timers);
+            choice.attach(&TIMERS);
+            remote_ends(choice, btf, types)?;
+        }
+    }
+    choice.attach(&[SCHED_SWITCH]);
+    if host.cgroups.with_controller("cpu").is_none() {
+        choice.notes.push(
+            "no cgroup hierarchy has the cpu controller: nothing can be throttled".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// Kernels in which a bandwidth timer asks the other CPUs to unthrottle their own run queues.
+fn remote_ends(
+    choice: &mut SignalChoice,
+    btf: &Btf<'_>,
+    types: &KernelTypes,
+) -> Result<(), BtfError> {
+    if types.get("RQ_CFSB_CSD").is_none() {
+        return Ok(());
+    }
+    let mut calls = None;
+    for call in CALLS {
+        calls = calls.or(call.problem(btf)?);
+    }
+    for symbol in ["RQ_CFSB_CSD_LIST", "CFS_RQ_CSD_LIST", "CSD_FUNC"] {
+        let absent = types
+            .globals
+            .iter()
+            .any(|(name, value)| *name == symbol && *value == ABSENT);
+        if absent && calls.is_none() {
+            calls = Some(format!("this kernel has no {symbol}"));
+        }
+    }
+    match calls {
+        None => choice.attach(&CALLS),
+        Some(problem) => choice.notes.push(format!(
+            "an interval that ends on another CPU than the timer's is seen only at that CPU's \
+             next switch: {problem}"
+        )),
+    }
+    Ok(())
+}
+
+fn cgroup_lifecycle(
+    choice: &mut SignalChoice,
+    btf: &Btf<'_>,
+    host: &HostFacts,
+) -> Result<(), BtfError> {
+    choice.need(btf, &CGROUPS)?;
+    choice.attach(&CGROUPS);
+    let Some(slots) = host.cgroups.slots() else {
+        choice.missing.push(
+            "no cgroup hierarchy is in use (mount one: mount -t cgroup2 none /sys/fs/cgroup)"
+                .to_owned(),
+        );
+        return Ok(());
+    };
+    match &slots.mount {
+        None => choice.notes.push(format!(
+            "no mount of the cgroup hierarchy {} is visible: cgroups that exist already have no \
+             names (mount it, or name its place with --cgroup-root)",
+            slots.label()
+        )),
+        Some(mount) if !mount.whole => choice.notes.push(format!(
+            "{} shows only a part of the cgroup hierarchy {}: cgroups outside of it that exist \
+             already have no names (mount the host's /sys/fs/cgroup, or use the host's cgroup \
+             namespace)",
+            mount.path.display(),
+            slots.label()
+        )),
+        Some(_) => {}
+    }
+    Ok(())
+}
