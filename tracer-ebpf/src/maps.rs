@@ -2,6 +2,7 @@
 //! of slots.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
 };
@@ -81,9 +82,9 @@ pub static SLOT_CACHE: Array<CacheLine> = Array::with_max_entries(1, 0);
 #[map]
 pub static CPU_STATES: Array<CpuState> = Array::with_max_entries(1, 0);
 #[map]
-pub static SLOT_CPUS: Array<SlotCpu> = Array::with_max_entries(1, 0);
+pub static SLOT_CPUS: Array<SlotCpu> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-pub static SLOTS: Array<Slot> = Array::with_max_entries(1, 0);
+pub static SLOTS: Array<Slot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static HISTOGRAMS: Array<Histogram> = Array::with_max_entries(1, 0);
 

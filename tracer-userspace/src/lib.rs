@@ -20,4 +20,5 @@ pub mod events;
 pub mod identity;
 pub mod kernel;
 pub mod model;
+pub mod pipeline;
 pub mod sinks;

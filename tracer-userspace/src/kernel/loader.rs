@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
+use super::mapped::MappedArray;
 use aya::{
     Btf, Ebpf, EbpfLoader, Pod,
     maps::{Array, HashMap, Map, MapData, MapError, Queue, RingBuf},
@@ -47,6 +48,14 @@ pub enum LoadError {
         /// What the kernel said.
         source: Box<ProgramError>,
     },
+    /// A map could not be mapped into memory.
+    #[error("the map `{name}` could not be mapped: {source}")]
+    Mapping {
+        /// Its name.
+        name: &'static str,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
     /// A map could not be filled.
     #[error("the map `{name}` could not be written: {source}")]
     Map {
@@ -86,9 +95,9 @@ pub struct Tracer {
     pub free_slots: Queue<MapData, u32>,
     /// What user space says of each slot.
     pub slot_flags: Array<MapData, u32>,
-    /// Counts of each slot and CPU.
-    pub slot_cpus: Array<MapData, SlotCpu>,
-    /// Counts of each slot.
+    slot_cpus: MappedArray<SlotCpu>,
+    slots_mapped: MappedArray<Slot>,
+    /// Counts of each slot, to be written; they are read by [`Tracer::slot`].
     pub slot_counts: Array<MapData, Slot>,
     /// Histograms of each slot.
     pub histograms: Array<MapData, Histogram>,
@@ -135,12 +144,15 @@ impl Tracer {
                 source: Box::new(source),
             })?;
         }
+        let (_, slot_cpus) = take_mapped(&mut ebpf, maps::SLOT_CPUS)?;
+        let (slot_counts, slots_mapped) = take_mapped(&mut ebpf, maps::SLOTS)?;
         Ok(Self {
             slot_of_cgroup: take(&mut ebpf, maps::SLOT_OF_CGROUP)?,
             free_slots,
             slot_flags: take(&mut ebpf, maps::SLOT_FLAGS)?,
-            slot_cpus: take(&mut ebpf, maps::SLOT_CPUS)?,
-            slot_counts: take(&mut ebpf, maps::SLOTS)?,
+            slot_cpus,
+            slots_mapped,
+            slot_counts,
             histograms: take(&mut ebpf, maps::HISTOGRAMS_MAP)?,
             counters: take(&mut ebpf, maps::COUNTERS_MAP)?,
             open_throttles: take(&mut ebpf, maps::OPEN_THROTTLES)?,
@@ -181,6 +193,17 @@ impl Tracer {
         let fd = program.fd().ok()?.as_fd().as_raw_fd();
         let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
         Some(ProgramCost::parse(&text))
+    }
+
+    /// What all CPUs count for a slot together.
+    pub fn slot(&self, slot: u32) -> Slot {
+        self.slots_mapped.get(slot as usize).unwrap_or_default()
+    }
+
+    /// What one CPU counts for a slot.
+    pub fn slot_cpu(&self, slot: u32, cpu: u32) -> SlotCpu {
+        let index = slot as usize * self.cpus as usize + cpu as usize;
+        self.slot_cpus.get(index).unwrap_or_default()
     }
 
     /// One counter of [`tracer_common::counters`].
@@ -262,9 +285,18 @@ fn take<T: TryFrom<Map, Error = MapError>>(
     T::try_from(map).map_err(|_| LoadError::NoMap(name))
 }
 
-/// Reads an element, or the default where it cannot be read.
-pub fn element<V: Pod + Default>(array: &Array<MapData, V>, index: u32) -> V {
-    array.get(&index, 0).unwrap_or_default()
+/// Takes an array that is read in place.
+fn take_mapped<V: Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<(Array<MapData, V>, MappedArray<V>), LoadError> {
+    let Some(Map::Array(data)) = ebpf.take_map(name) else {
+        return Err(LoadError::NoMap(name));
+    };
+    let mapped =
+        MappedArray::new(&data).map_err(|source| LoadError::Mapping { name, source })?;
+    let array = Array::try_from(Map::Array(data)).map_err(|_| LoadError::NoMap(name))?;
+    Ok((array, mapped))
 }
 
 #[cfg(test)]

@@ -2,12 +2,15 @@
 
 pub mod btf;
 pub mod capabilities;
+pub mod cgroup_files;
 pub mod cgroup_mounts;
 pub mod host;
 pub mod kallsyms;
 pub mod loader;
+pub mod mapped;
 pub mod memory_bounds;
 pub mod mount_table;
 pub mod object;
 pub mod offsets;
 pub mod plan;
+pub mod rings;

@@ -1,0 +1,147 @@
+//! Reads the files of a cgroup: memory, threads, the kernel's account of throttling.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use super::cgroup_mounts::{CgroupVersion, Hierarchy};
+use crate::model::oom::MemoryReading;
+
+/// Where the files of one controller are.
+#[derive(Clone, Debug)]
+pub struct ControllerFiles {
+    mount: PathBuf,
+    /// Path of the cgroup that is mounted there.
+    root: PathBuf,
+    version: CgroupVersion,
+    /// Its hierarchy.
+    pub hierarchy: u32,
+}
+
+impl ControllerFiles {
+    /// The files below a mounted hierarchy; `None` where it is not mounted.
+    pub fn new(hierarchy: &Hierarchy) -> Option<Self> {
+        let mount = hierarchy.mount.as_ref()?;
+        Some(Self {
+            mount: mount.path.clone(),
+            root: mount.root.clone(),
+            version: hierarchy.version,
+            hierarchy: hierarchy.id,
+        })
+    }
+
+    /// Directory of the cgroup at `path` within the hierarchy; `None` outside of what is mounted.
+    fn directory(&self, path: &[u8]) -> Option<PathBuf> {
+        let path = Path::new(OsStr::from_bytes(path));
+        Some(self.mount.join(path.strip_prefix(&self.root).ok()?))
+    }
+
+    /// Memory in use and its limit; `None` where the files are not there (any more).
+    pub fn memory(&self, path: &[u8]) -> Option<MemoryReading> {
+        let directory = self.directory(path)?;
+        let [current, limit, peak] = match self.version {
+            CgroupVersion::V2 => ["memory.current", "memory.max", "memory.peak"],
+            CgroupVersion::V1 => {
+                ["memory.usage_in_bytes", "memory.limit_in_bytes", "memory.max_usage_in_bytes"]
+            }
+        };
+        let number = |name: &str| {
+            fs::read_to_string(directory.join(name)).ok().and_then(|text| text.trim().parse().ok())
+        };
+        Some(MemoryReading {
+            current_bytes: number(current)?,
+            limit_bytes: number(limit).filter(|limit| *limit < UNLIMITED_V1),
+            peak_bytes: number(peak),
+        })
+    }
+
+    /// Throttled time of the cgroup by the kernel's account, in nanoseconds.
+    pub fn throttled_ns(&self, path: &[u8]) -> Option<u64> {
+        let text = fs::read_to_string(self.directory(path)?.join("cpu.stat")).ok()?;
+        text.lines().find_map(|line| match line.split_once(' ')? {
+            ("throttled_time", nanoseconds) => nanoseconds.parse().ok(),
+            ("throttled_usec", microseconds) => {
+                microseconds.parse::<u64>().ok()?.checked_mul(1_000)
+            }
+            _ => None,
+        })
+    }
+
+    /// Threads in the cgroup itself, not in those below it.
+    pub fn threads(&self, path: &[u8]) -> Option<u64> {
+        let name = match self.version {
+            CgroupVersion::V2 => "cgroup.threads",
+            CgroupVersion::V1 => "tasks",
+        };
+        let text = fs::read(self.directory(path)?.join(name)).ok()?;
+        Some(text.iter().filter(|byte| **byte == b'\n').count() as u64)
+    }
+}
+
+/// What cgroup v1 shows for "no limit": the largest multiple of the page size below 2^63
+/// (`PAGE_COUNTER_MAX`, `include/linux/page_counter.h`); 64 KiB is the largest page.
+const UNLIMITED_V1: u64 = (i64::MAX as u64) & !0xffff;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::cgroup_mounts::CgroupMount;
+
+    fn files(version: CgroupVersion, directory: &Path, root: &str) -> ControllerFiles {
+        ControllerFiles::new(&Hierarchy {
+            id: 3,
+            version,
+            controllers: Vec::new(),
+            name: None,
+            mount: Some(CgroupMount {
+                path: directory.to_owned(),
+                root: root.into(),
+                whole: root == "/",
+            }),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn v1_and_v2_are_read_alike() {
+        let root = tempfile::tempdir().unwrap();
+        let (one, two) = (root.path().join("one"), root.path().join("two"));
+        for (directory, files) in [
+            (&one, &[
+                ("memory.usage_in_bytes", "4096\n"),
+                ("memory.limit_in_bytes", "9223372036854771712\n"),
+                ("memory.max_usage_in_bytes", "8192\n"),
+                ("cpu.stat", "nr_periods 5\nnr_throttled 3\nthrottled_time 7000\n"),
+                ("tasks", "1\n2\n"),
+            ][..]),
+            (&two, &[
+                ("memory.current", "4096\n"),
+                ("memory.max", "8192\n"),
+                ("cpu.stat", "usage_usec 9\nthrottled_usec 7\n"),
+                ("cgroup.threads", "1\n"),
+            ][..]),
+        ] {
+            fs::create_dir(directory).unwrap();
+            for (name, text) in files {
+                fs::write(directory.join(name), text).unwrap();
+            }
+        }
+        let v1 = files(CgroupVersion::V1, root.path(), "/");
+        let v2 = files(CgroupVersion::V2, root.path(), "/docker");
+        assert_eq!(
+            v1.memory(b"/one"),
+            Some(MemoryReading { current_bytes: 4096, limit_bytes: None, peak_bytes: Some(8192) })
+        );
+        assert_eq!(
+            v2.memory(b"/docker/two"),
+            Some(MemoryReading { current_bytes: 4096, limit_bytes: Some(8192), peak_bytes: None })
+        );
+        assert_eq!((v1.throttled_ns(b"/one"), v2.throttled_ns(b"/docker/two")), (Some(7000), Some(7000)));
+        assert_eq!((v1.threads(b"/one"), v2.threads(b"/docker/two")), (Some(2), Some(1)));
+        assert_eq!(v2.memory(b"/elsewhere"), None, "outside of what is mounted");
+        assert_eq!(v1.memory(b"/gone"), None);
+    }
+}

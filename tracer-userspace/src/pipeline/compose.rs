@@ -1,0 +1,143 @@
+//! Records to events: puts names, files and judgements to what the kernel said.
+
+use std::{fs, sync::Arc};
+
+use crate::{
+    analyse::oom_domain::OomJudge,
+    events::{Interval, Kill},
+    identity::index::CgroupIndex,
+    kernel::cgroup_files::ControllerFiles,
+    model::{
+        identity::{CgroupKey, Identity, SharedIdentity},
+        oom::{OomKillEvent, OomLimit, OomProcess, OomScope, VictimMemory},
+        throttle::ThrottleEvent,
+    },
+};
+
+/// Longest command line that is kept, in bytes.
+const COMMAND_LINE_MAX: u64 = 4096;
+
+/// Who a cgroup is; of one that nobody knows at least that.
+pub fn identity_of(index: &CgroupIndex, key: Option<CgroupKey>) -> SharedIdentity {
+    key.and_then(|key| index.identity(index.owner(key))).unwrap_or_else(|| {
+        Arc::new(Identity {
+            unresolved: Some(match key {
+                Some(key) => format!(
+                    "cgroup {} of hierarchy {} was not seen being made",
+                    key.id, key.hierarchy
+                ),
+                None => "the kernel names no cgroup".to_owned(),
+            }),
+            ..Identity::default()
+        })
+    })
+}
+
+/// An OOM kill.
+pub fn oom_kill(
+    kill: &Kill,
+    judge: &mut OomJudge,
+    index: &CgroupIndex,
+    memory: Option<&ControllerFiles>,
+    page_size: u64,
+) -> OomKillEvent {
+    // First of all, before the victim is gone.
+    let command_line = command_line(kill.victim.pid);
+    let container_memory = kill
+        .victim
+        .memory_cgroup
+        .and_then(|key| index.identity(key))
+        .and_then(|identity| memory?.memory(identity.cgroup_path.as_bytes()));
+    let judgement = judge.judge(kill);
+    let bytes = |pages: u64| pages.saturating_mul(page_size);
+    OomKillEvent {
+        container: identity_of(index, kill.victim.memory_cgroup.or(kill.cgroup)),
+        scope: if judgement.domain.is_some() { OomScope::MemoryCgroup } else { OomScope::Node },
+        limit: judgement.domain.map(|domain| {
+            let cgroup = index
+                .identity(domain.cgroup)
+                .unwrap_or_else(|| identity_of(index, Some(domain.cgroup)));
+            OomLimit {
+                level: cgroup.level,
+                cgroup,
+                limit_bytes: domain.limit_pages.map(bytes),
+                usage_bytes: bytes(domain.usage_pages),
+                memory_and_swap: domain.memory_and_swap,
+                evidence: domain.evidence,
+            }
+        }),
+        victim: OomProcess { pid: kill.victim.pid, command: kill.victim.command.clone() },
+        victim_thread: kill.victim.thread,
+        victim_parent_pid: kill.parent_pid,
+        victim_command_line: command_line,
+        victim_uid: kill.uid,
+        victim_oom_score_adj: kill.oom_score_adj,
+        victim_age_ns: kill
+            .start_boottime_ns
+            .and_then(|start| clock_ns(rustix::time::ClockId::Boottime).checked_sub(start)),
+        victim_badness_pages: None,
+        memory: VictimMemory {
+            total_vm_bytes: bytes(kill.pages.total_vm),
+            anon_bytes: bytes(kill.pages.anon),
+            file_bytes: bytes(kill.pages.file),
+            shmem_bytes: bytes(kill.pages.shmem),
+            swap_bytes: bytes(kill.pages.swap),
+            page_tables_bytes: kill.page_tables_bytes,
+            exact: kill.pages.exact,
+        },
+        trigger: OomProcess { pid: kill.trigger.pid, command: kill.trigger.command.clone() },
+        trigger_container: identity_of(index, kill.trigger.memory_cgroup),
+        order: None,
+        gfp_flags: None,
+        victim_number: judgement.victim_number,
+        source: "tracepoint",
+        container_memory,
+    }
+}
+
+/// A throttled interval.
+pub fn throttle(interval: &Interval, index: &CgroupIndex) -> ThrottleEvent {
+    let quota_cgroup = index
+        .identity(interval.quota_cgroup)
+        .unwrap_or_else(|| identity_of(index, Some(interval.quota_cgroup)));
+    ThrottleEvent {
+        container: match interval.held_cgroup {
+            Some(held) => identity_of(index, Some(held)),
+            None => identity_of(index, Some(interval.quota_cgroup)),
+        },
+        level: quota_cgroup.level,
+        quota_cgroup,
+        cpu: interval.cpu,
+        duration_ns: interval.duration_ns,
+        quota_ns: interval.quota_ns,
+        period_ns: interval.period_ns,
+        burn_ns: interval.burn_ns,
+        threads: interval.threads,
+        source: interval.source,
+    }
+}
+
+/// The arguments of a process, joined by spaces, if it is still there. The victim of an OOM kill
+/// has its SIGKILL already.
+fn command_line(pid: u32) -> Option<String> {
+    use std::io::Read;
+
+    let mut bytes = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/cmdline")).ok()?;
+    file.take(COMMAND_LINE_MAX).read_to_end(&mut bytes).ok()?;
+    while bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    for byte in &mut bytes {
+        if *byte == 0 {
+            *byte = b' ';
+        }
+    }
+    (!bytes.is_empty()).then(|| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A clock in nanoseconds.
+pub fn clock_ns(clock: rustix::time::ClockId) -> u64 {
+    let time = rustix::time::clock_gettime(clock);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + time.tv_nsec as u64
+}

@@ -1,0 +1,155 @@
+//! What containers did in an interval: slots added up by container, with their memory.
+
+use std::collections::HashMap;
+
+use tracing::debug;
+
+use super::slots::{Activity, SlotTable};
+use crate::{
+    analyse::throttle_audit::ThrottleAudit,
+    identity::index::CgroupIndex,
+    kernel::{cgroup_files::ControllerFiles, loader::Tracer},
+    model::{
+        identity::{CgroupKey, Level},
+        stats::{ContainerStats, IntervalHistograms, MemoryStats, SchedStats, ThrottleStats},
+    },
+};
+
+/// What is remembered of each container from interval to interval.
+#[derive(Default)]
+pub struct Containers {
+    known: HashMap<CgroupKey, Known>,
+    /// Throttled time, in nanoseconds, that the kernel's account has and ours has not.
+    pub unseen_throttle_ns: u64,
+}
+
+#[derive(Default)]
+struct Known {
+    memory_bytes: Option<u64>,
+    audits: HashMap<CgroupKey, ThrottleAudit>,
+}
+
+/// Where to read what the programs do not tell.
+pub struct Files {
+    /// Of the memory controller.
+    pub memory: Option<ControllerFiles>,
+    /// Of the hierarchy of the slots.
+    pub cpu: Option<ControllerFiles>,
+}
+
+impl Containers {
+    /// A container is gone.
+    pub fn gone(&mut self, key: CgroupKey) {
+        self.known.remove(&key);
+    }
+
+    /// Reads all slots. Containers that did nothing are left out; the others come in the order of
+    /// their paths.
+    pub fn read(
+        &mut self,
+        slots: &mut SlotTable,
+        tracer: &Tracer,
+        index: &CgroupIndex,
+        files: &Files,
+        interval_ns: u64,
+    ) -> Vec<ContainerStats> {
+        let mut sums: HashMap<CgroupKey, ContainerStats> = HashMap::new();
+        slots.read(tracer, |mut activity| {
+            let owner = index.owner(activity.cgroup);
+            let known = self.known.entry(owner).or_default();
+            let unseen = audit(known, &activity, index, files);
+            self.unseen_throttle_ns += unseen;
+            activity.throttle.unseen_ns = unseen;
+            sums.entry(owner)
+                .and_modify(|sum| add(sum, &activity))
+                .or_insert_with(|| ContainerStats {
+                    container: super::compose::identity_of(index, Some(owner)),
+                    interval_ns,
+                    sched: activity.sched,
+                    throttle: activity.throttle,
+                    memory: None,
+                    histograms: activity.histograms,
+                });
+        });
+        let mut all: Vec<ContainerStats> = sums
+            .into_iter()
+            .map(|(owner, mut stats)| {
+                let known = self.known.entry(owner).or_default();
+                stats.memory = memory(known, &stats, files);
+                stats.sched.threads = files
+                    .cpu
+                    .as_ref()
+                    .and_then(|files| threads(files, owner, index));
+                stats
+            })
+            .collect();
+        all.sort_by(|a, b| a.container.cgroup_path.cmp(&b.container.cgroup_path));
+        all
+    }
+}
+
+fn audit(known: &mut Known, activity: &Activity, index: &CgroupIndex, files: &Files) -> u64 {
+    if activity.throttle.periods == 0 {
+        return 0;
+    }
+    let kernel_ns = index.identity(activity.cgroup).and_then(|identity| {
+        files.cpu.as_ref()?.throttled_ns(identity.cgroup_path.as_bytes())
+    });
+    let Some(kernel_ns) = kernel_ns else { return 0 };
+    let audit = known.audits.entry(activity.cgroup).or_default();
+    let unseen = audit.reading(kernel_ns, activity.throttled_total_ns);
+    if unseen > 0 {
+        debug!(cgroup = activity.cgroup.id, unseen, "throttled time that no program saw");
+    }
+    unseen
+}
+
+fn add(sum: &mut ContainerStats, activity: &Activity) {
+    let (a, b): (&mut SchedStats, &SchedStats) = (&mut sum.sched, &activity.sched);
+    a.voluntary += b.voluntary;
+    a.involuntary += b.involuntary;
+    a.cpu_time_ns += b.cpu_time_ns;
+    a.wait_ns += b.wait_ns;
+    a.throttled_wait_ns += b.throttled_wait_ns;
+    a.waits += b.waits;
+    let (a, b): (&mut ThrottleStats, &ThrottleStats) = (&mut sum.throttle, &activity.throttle);
+    a.summed_ns += b.summed_ns;
+    a.frozen_ns += b.frozen_ns;
+    a.intervals += b.intervals;
+    a.periods += b.periods;
+    a.throttled_periods += b.throttled_periods;
+    a.unseen_ns += b.unseen_ns;
+    let (a, b): (&mut IntervalHistograms, _) = (&mut sum.histograms, &activity.histograms);
+    a.run_queue_wait.merge(&b.run_queue_wait);
+    a.on_cpu_slice.merge(&b.on_cpu_slice);
+    a.throttled_interval.merge(&b.throttled_interval);
+    a.frozen_time.merge(&b.frozen_time);
+}
+
+fn memory(known: &mut Known, stats: &ContainerStats, files: &Files) -> Option<MemoryStats> {
+    if stats.container.level == Level::Root {
+        return None;
+    }
+    let reading = files.memory.as_ref()?.memory(stats.container.cgroup_path.as_bytes())?;
+    let seconds = stats.interval_ns as f64 / 1e9;
+    let growth = known
+        .memory_bytes
+        .filter(|_| seconds > 0.0)
+        .map(|before| (reading.current_bytes as f64 - before as f64) / seconds);
+    known.memory_bytes = Some(reading.current_bytes);
+    Some(MemoryStats { reading, growth_bytes_per_second: growth })
+}
+
+/// Threads of a container, nested cgroups included.
+fn threads(files: &ControllerFiles, owner: CgroupKey, index: &CgroupIndex) -> Option<u64> {
+    let mut sum = None;
+    for member in index.members(owner) {
+        if index.is_live(member)
+            && let Some(identity) = index.identity(member)
+            && let Some(threads) = files.threads(identity.cgroup_path.as_bytes())
+        {
+            sum = Some(sum.unwrap_or(0) + threads);
+        }
+    }
+    sum
+}
