@@ -1,0 +1,140 @@
+//! From Docker's answers to names. Pure; every text is bounded.
+
+use std::collections::HashMap;
+
+use bollard::models::{ContainerInspectResponse, ContainerSummary, EventMessage};
+
+use super::RUNTIME;
+use crate::identity::names::{NameUpdate, Names, bounded};
+
+/// Longest id that is believed, in bytes; Docker's have 64.
+const ID_MAX: usize = 128;
+
+/// Whether this can be a container's id, and nothing that would change a request's path.
+pub(super) fn is_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=ID_MAX).contains(&id.len()) && id.bytes().all(plain)
+}
+
+/// One entry of `GET /containers/json`.
+pub(super) fn from_summary(container: ContainerSummary) -> Option<NameUpdate> {
+    // Legacy links add further names, as paths: `/other/alias`.
+    let own = |name: &&String| !name.trim_start_matches('/').contains('/');
+    let names = container.names.unwrap_or_default();
+    let name = names.iter().find(own).or(names.first()).cloned();
+    update(
+        container.id,
+        name,
+        container.image,
+        container.labels.as_ref(),
+    )
+}
+
+/// `GET /containers/<id>/json`.
+pub(super) fn from_inspect(container: ContainerInspectResponse) -> Option<NameUpdate> {
+    let config = container.config.unwrap_or_default();
+    update(
+        container.id,
+        container.name,
+        config.image,
+        config.labels.as_ref(),
+    )
+}
+
+/// One line of `GET /events`: the labels are among the attributes, and so are `name` and `image`.
+pub(super) fn from_event(event: EventMessage) -> Option<NameUpdate> {
+    let actor = event.actor?;
+    let mut attributes = actor.attributes?;
+    let name = attributes.remove("name");
+    let image = attributes.remove("image");
+    update(actor.id, name, image, Some(&attributes))
+}
+
+fn update(
+    id: Option<String>,
+    name: Option<String>,
+    image: Option<String>,
+    labels: Option<&HashMap<String, String>>,
+) -> Option<NameUpdate> {
+    let container_id = id.filter(|id| is_id(id))?;
+    // The API writes names as paths, from the time when containers could be linked.
+    let name = name.map(|name| name.trim_start_matches('/').to_owned());
+    let label = |key: &str| labels?.get(key).cloned().and_then(bounded);
+    let names = Names {
+        container_name: name.and_then(bounded),
+        image_name: image.and_then(bounded),
+        runtime_name: Some(RUNTIME),
+        k8s_namespace: label("io.kubernetes.pod.namespace"),
+        k8s_pod_name: label("io.kubernetes.pod.name"),
+        k8s_pod_uid: label("io.kubernetes.pod.uid"),
+        k8s_container_name: label("io.kubernetes.container.name"),
+    };
+    names.container_name.is_some().then_some(NameUpdate {
+        container_id,
+        names,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "3f1c0de0aa55b00c9e8d7c6b5a4938271605f4e3d2c1b0a99887766554433221";
+
+    fn summary(json: &str) -> Option<NameUpdate> {
+        from_summary(serde_json::from_str(&json.replace("ID", ID)).unwrap())
+    }
+
+    #[test]
+    fn a_summary_gives_the_name_without_slash() {
+        let found = summary(r#"{"Id":"ID","Names":["/other/web","/web"],"Image":"bb:1"}"#).unwrap();
+        assert_eq!(found.container_id, ID);
+        assert_eq!(found.names.container_name.as_deref(), Some("web"));
+        assert_eq!(found.names.image_name.as_deref(), Some("bb:1"));
+        assert_eq!(found.names.runtime_name, Some("docker"));
+        assert_eq!(found.names.k8s_pod_name, None);
+    }
+
+    #[test]
+    fn kubernetes_labels_are_read() {
+        let event = format!(
+            r#"{{"Type":"container","Action":"create","Actor":{{"ID":"{ID}","Attributes":{{
+            "io.kubernetes.pod.name":"web-0","io.kubernetes.pod.namespace":"shop",
+            "io.kubernetes.pod.uid":"u-1","io.kubernetes.container.name":"app",
+            "image":"shop/web","name":"k8s_app_web-0"}}}}}}"#
+        );
+        let names = from_event(serde_json::from_str(&event).unwrap())
+            .unwrap()
+            .names;
+        assert_eq!(names.container_name.as_deref(), Some("k8s_app_web-0"));
+        assert_eq!(names.k8s_pod_name.as_deref(), Some("web-0"));
+        assert_eq!(names.k8s_namespace.as_deref(), Some("shop"));
+        assert_eq!(names.k8s_pod_uid.as_deref(), Some("u-1"));
+        assert_eq!(names.k8s_container_name.as_deref(), Some("app"));
+    }
+
+    #[test]
+    fn an_inspection_is_read() {
+        let json = format!(
+            r#"{{"Id":"{ID}","Name":"/web","Config":{{"Image":"bb:1","Labels":{{"io.kubernetes.pod.uid":"u"}}}}}}"#
+        );
+        let found = from_inspect(serde_json::from_str(&json).unwrap()).unwrap();
+        assert_eq!(found.names.container_name.as_deref(), Some("web"));
+        assert_eq!(found.names.image_name.as_deref(), Some("bb:1"));
+        assert_eq!(found.names.k8s_pod_uid.as_deref(), Some("u"));
+    }
+
+    #[test]
+    fn incomplete_and_hostile_answers_give_nothing_or_less() {
+        assert_eq!(summary("{}"), None);
+        assert_eq!(summary(r#"{"Id":"ID"}"#), None);
+        assert_eq!(summary(r#"{"Id":"ID","Names":["/"]}"#), None);
+        assert_eq!(summary(r#"{"Id":"../x","Names":["/web"]}"#), None);
+        let long = "ä".repeat(5_000);
+        let found = summary(&format!(r#"{{"Id":"ID","Names":["/{long}"]}}"#)).unwrap();
+        let name = found.names.container_name.unwrap();
+        assert!(name.len() <= 512 && name.chars().all(|c| c == 'ä'));
+        assert!(from_event(EventMessage::default()).is_none());
+        assert!(!is_id("a/../b") && !is_id("") && !is_id("a?b") && !is_id(&long));
+    }
+}

@@ -1,0 +1,60 @@
+//! What Docker has said lately.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use lru::LruCache;
+use tokio::time::Instant;
+
+use crate::identity::names::{NameUpdate, Names};
+
+/// How long "not known" is believed. A container may be asked for while Docker is making it, so
+/// this is short.
+pub(super) const FORGET_UNKNOWN: Duration = Duration::from_secs(2);
+
+/// Most containers that are remembered as not known.
+const MAX_UNKNOWN: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
+
+/// Names of containers, dead ones included, and ids that Docker did not know.
+pub(super) struct Memory {
+    names: LruCache<Box<str>, Names>,
+    unknown: LruCache<Box<str>, Instant>,
+}
+
+impl Memory {
+    pub fn new(max_containers: usize) -> Self {
+        let most = NonZeroUsize::new(max_containers).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            names: LruCache::new(most),
+            unknown: LruCache::new(MAX_UNKNOWN),
+        }
+    }
+
+    /// Notes names; false where they were known just so.
+    pub fn learn(&mut self, update: &NameUpdate) -> bool {
+        self.unknown.pop(update.container_id.as_str());
+        if self.names.get(update.container_id.as_str()) == Some(&update.names) {
+            return false;
+        }
+        let id = update.container_id.as_str().into();
+        self.names.put(id, update.names.clone());
+        true
+    }
+
+    pub fn recall(&mut self, id: &str) -> Option<NameUpdate> {
+        let names = self.names.get(id)?.clone();
+        Some(NameUpdate {
+            container_id: id.to_owned(),
+            names,
+        })
+    }
+
+    pub fn learn_unknown(&mut self, id: &str) {
+        self.unknown.put(id.into(), Instant::now());
+    }
+
+    pub fn is_unknown(&mut self, id: &str) -> bool {
+        let since = self.unknown.get(id);
+        since.is_some_and(|since| since.elapsed() < FORGET_UNKNOWN)
+    }
+}
