@@ -113,6 +113,11 @@ impl<F: Fn(&str) -> bool> Recordings<F> {
         &self.report
     }
 
+    /// The report.
+    pub fn into_report(self) -> Report {
+        self.report
+    }
+
     /// Lines left out because they are damaged.
     pub const fn skipped(&self) -> u64 {
         self.skipped
