@@ -1,2 +1,55 @@
-//! limitscope.
-fn main() {}
+//! The command line of limitscope.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use limitscope::cli::{check, demo, report, run};
+use rustix::time::{ClockId, clock_gettime};
+use tracing_subscriber::EnvFilter;
+
+/// What happens at the limits of every container on this host: OOM kills, CPU throttling, context
+/// switches and run-queue waits.
+#[derive(Parser, Debug)]
+#[command(name = "limitscope", version, about, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArgs,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Trace until stopped (this is what happens without a command too)
+    Run(Box<run::RunArgs>),
+    /// Histogram report of recorded runs
+    Report(report::ReportArgs),
+    /// What this machine offers, what would be measured and how, what is missing
+    Check(check::CheckArgs),
+    /// Show what limitscope sees, with containers of its own
+    Demo(demo::DemoArgs),
+}
+
+fn main() -> ExitCode {
+    let started = clock_gettime(ClockId::Monotonic);
+    let started_ns = started.tv_sec as u64 * 1_000_000_000 + started.tv_nsec as u64;
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")),
+        )
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    let result = match &arguments.command {
+        None => run::run(&arguments.run, started_ns),
+        Some(Command::Run(args)) => run::run(args, started_ns),
+        Some(Command::Report(args)) => report::run(args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Check(args)) => check::run(args, limitscope::kernel::trial::fexit()),
+        Some(Command::Demo(args)) => demo::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("limitscope: {error:#}");
+        ExitCode::FAILURE
+    })
+}

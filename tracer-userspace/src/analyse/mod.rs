@@ -3,4 +3,5 @@
 pub mod difference;
 pub mod names;
 pub mod oom_domain;
+pub mod report;
 pub mod throttle_audit;

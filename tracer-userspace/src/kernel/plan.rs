@@ -19,6 +19,7 @@ use super::offsets::KernelTypes;
 use crate::model::plan::{PlanSummary, SignalPlan};
 
 pub use choice::{SignalChoice, Source};
+pub use needs::UNTHROTTLE;
 
 /// What the user wants.
 #[derive(Clone, Debug)]

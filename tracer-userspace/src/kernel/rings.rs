@@ -3,7 +3,7 @@
 use std::io;
 
 use aya::maps::{MapData, RingBuf};
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// A ring buffer on the runtime's reactor: user space sleeps until the kernel has something.
 pub struct RingReader {
@@ -13,7 +13,9 @@ pub struct RingReader {
 impl RingReader {
     /// Must be called within a tokio runtime.
     pub fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
-        Ok(Self { ring: AsyncFd::new(ring)? })
+        // SAFETY: `RingBuf` owns its descriptor and keeps it until it is dropped.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
+        Ok(Self { ring })
     }
 
     /// Waits until there may be records.

@@ -19,18 +19,19 @@ const COMMAND_LINE_MAX: u64 = 4096;
 
 /// Who a cgroup is; of one that nobody knows at least that.
 pub fn identity_of(index: &CgroupIndex, key: Option<CgroupKey>) -> SharedIdentity {
-    key.and_then(|key| index.identity(index.owner(key))).unwrap_or_else(|| {
-        Arc::new(Identity {
-            unresolved: Some(match key {
-                Some(key) => format!(
-                    "cgroup {} of hierarchy {} was not seen being made",
-                    key.id, key.hierarchy
-                ),
-                None => "the kernel names no cgroup".to_owned(),
-            }),
-            ..Identity::default()
+    key.and_then(|key| index.identity(index.owner(key)))
+        .unwrap_or_else(|| {
+            Arc::new(Identity {
+                unresolved: Some(match key {
+                    Some(key) => format!(
+                        "cgroup {} of hierarchy {} was not seen being made",
+                        key.id, key.hierarchy
+                    ),
+                    None => "the kernel names no cgroup".to_owned(),
+                }),
+                ..Identity::default()
+            })
         })
-    })
 }
 
 /// An OOM kill.
@@ -52,7 +53,11 @@ pub fn oom_kill(
     let bytes = |pages: u64| pages.saturating_mul(page_size);
     OomKillEvent {
         container: identity_of(index, kill.victim.memory_cgroup.or(kill.cgroup)),
-        scope: if judgement.domain.is_some() { OomScope::MemoryCgroup } else { OomScope::Node },
+        scope: if judgement.domain.is_some() {
+            OomScope::MemoryCgroup
+        } else {
+            OomScope::Node
+        },
         limit: judgement.domain.map(|domain| {
             let cgroup = index
                 .identity(domain.cgroup)
@@ -66,7 +71,10 @@ pub fn oom_kill(
                 evidence: domain.evidence,
             }
         }),
-        victim: OomProcess { pid: kill.victim.pid, command: kill.victim.command.clone() },
+        victim: OomProcess {
+            pid: kill.victim.pid,
+            command: kill.victim.command.clone(),
+        },
         victim_thread: kill.victim.thread,
         victim_parent_pid: kill.parent_pid,
         victim_command_line: command_line,
@@ -85,7 +93,10 @@ pub fn oom_kill(
             page_tables_bytes: kill.page_tables_bytes,
             exact: kill.pages.exact,
         },
-        trigger: OomProcess { pid: kill.trigger.pid, command: kill.trigger.command.clone() },
+        trigger: OomProcess {
+            pid: kill.trigger.pid,
+            command: kill.trigger.command.clone(),
+        },
         trigger_container: identity_of(index, kill.trigger.memory_cgroup),
         order: None,
         gfp_flags: None,

@@ -93,13 +93,19 @@ fn audit(known: &mut Known, activity: &Activity, index: &CgroupIndex, files: &Fi
         return 0;
     }
     let kernel_ns = index.identity(activity.cgroup).and_then(|identity| {
-        files.cpu.as_ref()?.throttled_ns(identity.cgroup_path.as_bytes())
+        files
+            .cpu
+            .as_ref()?
+            .throttled_ns(identity.cgroup_path.as_bytes())
     });
     let Some(kernel_ns) = kernel_ns else { return 0 };
     let audit = known.audits.entry(activity.cgroup).or_default();
     let unseen = audit.reading(kernel_ns, activity.throttled_total_ns);
     if unseen > 0 {
-        debug!(cgroup = activity.cgroup.id, unseen, "throttled time that no program saw");
+        debug!(
+            cgroup = activity.cgroup.id,
+            unseen, "throttled time that no program saw"
+        );
     }
     unseen
 }
@@ -130,14 +136,20 @@ fn memory(known: &mut Known, stats: &ContainerStats, files: &Files) -> Option<Me
     if stats.container.level == Level::Root {
         return None;
     }
-    let reading = files.memory.as_ref()?.memory(stats.container.cgroup_path.as_bytes())?;
+    let reading = files
+        .memory
+        .as_ref()?
+        .memory(stats.container.cgroup_path.as_bytes())?;
     let seconds = stats.interval_ns as f64 / 1e9;
     let growth = known
         .memory_bytes
         .filter(|_| seconds > 0.0)
         .map(|before| (reading.current_bytes as f64 - before as f64) / seconds);
     known.memory_bytes = Some(reading.current_bytes);
-    Some(MemoryStats { reading, growth_bytes_per_second: growth })
+    Some(MemoryStats {
+        reading,
+        growth_bytes_per_second: growth,
+    })
 }
 
 /// Threads of a container, nested cgroups included.

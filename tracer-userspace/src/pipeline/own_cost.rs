@@ -29,11 +29,16 @@ impl OwnCost {
 
     /// The cost since the last call.
     pub fn reading(&mut self, tracer: &Tracer) -> AgentCost {
-        let (cpu_ns, at_ns) = (clock_ns(ClockId::ProcessCPUTime), clock_ns(ClockId::Monotonic));
+        let (cpu_ns, at_ns) = (
+            clock_ns(ClockId::ProcessCPUTime),
+            clock_ns(ClockId::Monotonic),
+        );
         let wall = at_ns.saturating_sub(self.at_ns).max(1);
         let ratio = cpu_ns.saturating_sub(self.cpu_ns) as f64 / wall as f64;
         (self.cpu_ns, self.at_ns) = (cpu_ns, at_ns);
-        let switches = tracer.program_cost(SWITCH_PROGRAM).filter(|cost| cost.run_time_ns > 0);
+        let switches = tracer
+            .program_cost(SWITCH_PROGRAM)
+            .filter(|cost| cost.run_time_ns > 0);
         AgentCost {
             bpf_ns_per_switch: switches
                 .map(|cost| cost.run_time_ns as f64 / cost.run_count.max(1) as f64),

@@ -98,7 +98,10 @@ impl SlotTable {
             Some(slot) => slot,
             None => tracer.free_slots.pop(0).context("no slot is free")?,
         };
-        tracer.slot_of_cgroup.insert(id, slot, 0).context("the map of slots is full")?;
+        tracer
+            .slot_of_cgroup
+            .insert(id, slot, 0)
+            .context("the map of slots is full")?;
         self.given(tracer, id, slot);
         Ok(())
     }
@@ -106,7 +109,10 @@ impl SlotTable {
     /// Tasks of an autogroup have no cgroup of their own in the cpu hierarchy: id 0 is the root.
     pub fn share_root_with_autogroups(&self, tracer: &mut Tracer, root: u64) -> Result<()> {
         if let Some(slot) = self.slot_of.get(&root) {
-            tracer.slot_of_cgroup.insert(0, *slot, 0).context("the map of slots is full")?;
+            tracer
+                .slot_of_cgroup
+                .insert(0, *slot, 0)
+                .context("the map of slots is full")?;
         }
         Ok(())
     }
@@ -120,7 +126,9 @@ impl SlotTable {
 
     /// The cgroup is gone. Its slot is read once more and given anew after `free_at_ns`.
     pub fn gone(&mut self, tracer: &mut Tracer, id: u64, free_at_ns: u64) {
-        let Some(slot) = self.slot_of.remove(&id) else { return };
+        let Some(slot) = self.slot_of.remove(&id) else {
+            return;
+        };
         let _ = tracer.slot_of_cgroup.remove(&id);
         if let Some(entry) = self.slots.get_mut(&slot) {
             entry.ids.retain(|other| *other != id);
@@ -138,7 +146,9 @@ impl SlotTable {
                 rest.push((at, slot));
                 continue;
             }
-            let Some(entry) = self.slots.get_mut(&slot) else { continue };
+            let Some(entry) = self.slots.get_mut(&slot) else {
+                continue;
+            };
             if !entry.ids.is_empty() {
                 continue;
             }
@@ -152,7 +162,10 @@ impl SlotTable {
 
     /// Slots in use.
     pub fn used(&self) -> usize {
-        self.slots.values().filter(|slot| slot.cgroup.is_some()).count()
+        self.slots
+            .values()
+            .filter(|slot| slot.cgroup.is_some())
+            .count()
     }
 
     /// Reads every slot and hands what changed to `take`.
@@ -208,7 +221,10 @@ fn throttling_changed(now: &Totals, before: &Totals) -> bool {
 }
 
 fn read_totals(tracer: &Tracer, slot: u32) -> Totals {
-    let mut totals = Totals { slot: tracer.slot(slot), ..Totals::default() };
+    let mut totals = Totals {
+        slot: tracer.slot(slot),
+        ..Totals::default()
+    };
     for cpu in 0..tracer.cpus {
         totals.add_cpu(&tracer.slot_cpu(slot, cpu));
     }

@@ -40,7 +40,11 @@ impl WaitingRoom {
         if !nameless || !name_may_come || self.waiting.len() >= MOST {
             return Some(body);
         }
-        self.waiting.push(Waiting { until_ns: now_ns + PATIENCE_NS, monotonic_ns, body });
+        self.waiting.push(Waiting {
+            until_ns: now_ns + PATIENCE_NS,
+            monotonic_ns,
+            body,
+        });
         None
     }
 
@@ -56,6 +60,7 @@ impl WaitingRoom {
             container(&waiting.body).is_some_and(|who| who.container_id.as_deref() == id)
         };
         self.take(ours)
+            .into_iter()
             .map(|(at, mut body)| {
                 rename(&mut body, identity);
                 (at, body)
@@ -65,18 +70,17 @@ impl WaitingRoom {
 
     /// Those that have waited long enough, or all of them.
     pub fn expired(&mut self, now_ns: Option<u64>) -> Vec<(u64, EventBody)> {
-        self.take(|waiting| now_ns.is_none_or(|now| waiting.until_ns <= now)).collect()
+        self.take(|waiting| now_ns.is_none_or(|now| waiting.until_ns <= now))
     }
 
     fn take(
         &mut self,
         which: impl Fn(&Waiting) -> bool,
-    ) -> impl Iterator<Item = (u64, EventBody)> + use<> {
+    ) -> Vec<(u64, EventBody)> {
         self.waiting
             .extract_if(.., |waiting| which(waiting))
             .map(|waiting| (waiting.monotonic_ns, waiting.body))
-            .collect::<Vec<_>>()
-            .into_iter()
+            .collect()
     }
 }
 
@@ -142,7 +146,10 @@ mod tests {
     fn only_a_nameless_container_waits_and_only_for_a_name_that_may_come() {
         let mut room = WaitingRoom::default();
         assert!(room.admit(0, 0, start(None, None), true).is_some());
-        assert!(room.admit(0, 0, start(Some("a"), Some("web")), true).is_some());
+        assert!(
+            room.admit(0, 0, start(Some("a"), Some("web")), true)
+                .is_some()
+        );
         assert!(room.admit(0, 0, start(Some("a"), None), false).is_some());
         assert!(room.admit(0, 0, start(Some("a"), None), true).is_none());
     }
@@ -160,7 +167,10 @@ mod tests {
         let out = room.named(&named);
         assert_eq!(out.len(), 1);
         assert_eq!(out[0].0, 5);
-        assert_eq!(container(&out[0].1).unwrap().container_name.as_deref(), Some("web"));
+        assert_eq!(
+            container(&out[0].1).unwrap().container_name.as_deref(),
+            Some("web")
+        );
         assert_eq!(room.next_deadline_ns(), Some(PATIENCE_NS));
         assert!(room.expired(Some(PATIENCE_NS - 1)).is_empty());
         assert_eq!(room.expired(Some(PATIENCE_NS)).len(), 1);

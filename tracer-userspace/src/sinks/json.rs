@@ -20,7 +20,9 @@ use crate::model::event::{Event, EventBody};
 use crate::sinks::text::Bounded;
 use crate::sinks::wall_clock::WallClock;
 
-use fields::{Escaping, Fields};
+use fields::Fields;
+pub(super) use fields::{Escaping, Time};
+pub(super) use stats::Buckets;
 pub use summary::OomSummary;
 
 /// Value of `schema_version`: grows when a key changes its meaning or goes away.
@@ -60,7 +62,7 @@ impl JsonLines {
         let mut fields = Fields(serializer.serialize_map(None)?);
         fields.put("event", event.body.kind().name())?;
         fields.put("schema_version", &SCHEMA_VERSION)?;
-        fields.put("time", &fields::Time(self.clock.at(event.monotonic_ns)))?;
+        fields.put("time", &Time(self.clock.at(event.monotonic_ns)))?;
         fields.put("monotonic_ns", &event.monotonic_ns)?;
         fields.put("seq", &event.seq)?;
         fields.put("host.name", &Bounded(&self.host_name))?;

@@ -1,8 +1,11 @@
 //! What comes out: JSON lines, text for people, histogram reports and logs.
 
+pub mod hlog;
 pub mod json;
 pub mod output;
 pub mod pretty;
+pub mod recorded;
+pub mod report;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod text;

@@ -221,6 +221,11 @@ impl<W: Write> LineWriter<W> {
         self.lost
     }
 
+    /// The target; what was not flushed is gone.
+    pub fn into_inner(self) -> W {
+        self.target
+    }
+
     /// Takes written bytes out of the buffer.
     fn forget(&mut self, written: usize) {
         self.buffer.drain(..written);

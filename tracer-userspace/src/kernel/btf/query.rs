@@ -92,6 +92,11 @@ impl Btf<'_> {
         self.named(name, &[kind::FUNC]).next().is_some()
     }
 
+    /// Type id of the function `name`, as `bpf(2)` takes it to attach a program.
+    pub fn func_id(&self, name: &str) -> Option<u32> {
+        self.named(name, &[kind::FUNC]).next()
+    }
+
     /// Parameters of the function `name`, in order.
     pub fn func_params(&self, name: &str) -> Result<Vec<TypeId>, BtfError> {
         let func = self.first(name, &[kind::FUNC], "function")?;

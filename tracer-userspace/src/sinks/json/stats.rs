@@ -88,7 +88,7 @@ fn memory<M: SerializeMap>(fields: &mut Fields<M>, memory: &MemoryStats) -> Resu
 }
 
 /// A histogram without its empty buckets: `[[lower edge in nanoseconds, count], …]`.
-struct Buckets<'a>(&'a Histogram);
+pub struct Buckets<'a>(pub &'a Histogram);
 
 impl Serialize for Buckets<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

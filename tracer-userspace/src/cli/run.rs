@@ -1,0 +1,228 @@
+//! `limitscope run`: traces until it is stopped.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+use tracer_common::globals::Signal;
+
+use super::check;
+use crate::{
+    kernel::{
+        host::HostFacts,
+        plan::{Plan, PlanOptions},
+        trial,
+    },
+    model::event::EventKind,
+    pipeline::{self, ContainerFilter, EventFormat, OutputOptions, Outputs, RunOptions},
+};
+
+/// Shortest interval: below, reading costs more than it tells.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Traces OOM kills, CPU throttling and context switches of every container.
+///
+/// One JSON object a line on stdout, messages on stderr. Ctrl-C or SIGTERM ends it cleanly.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Stop after this time, e.g. 30s or 5m [default: run until stopped]
+    #[arg(long, value_name = "TIME", value_parser = positive)]
+    pub duration: Option<Duration>,
+    /// How often counters are read and `container_stats` written
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = interval)]
+    pub interval: Duration,
+    /// Kinds of events to write, separated by commas [default: all]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = event_kind)]
+    pub events: Vec<EventKind>,
+    /// Only this container: its name, the beginning of its id, its pod's name, or its cgroup's path
+    #[arg(long, value_name = "CONTAINER")]
+    pub container: Option<String>,
+    /// Leave out `cpu_throttle` events of shorter intervals; they are counted all the same
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = humantime::parse_duration)]
+    pub throttle_min: Duration,
+    /// Form of the events
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    pub format: Format,
+    /// Append the events to a file instead of writing them to stdout
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Write a histogram report at the end: a table, or by the file's name .json or .hlog
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Append the histograms of each interval to a HdrHistogram log (V2)
+    #[arg(long, value_name = "FILE")]
+    pub hlog: Option<PathBuf>,
+    /// Docker's socket [default: DOCKER_HOST, /run/docker.sock, /var/run/docker.sock]
+    #[arg(long, value_name = "SOCKET")]
+    pub docker_socket: Option<PathBuf>,
+    /// Cgroups to have room for; `limitscope check` tells what it takes
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = check::DEFAULT_MAX_CGROUPS,
+        value_parser = clap::value_parser!(u32).range(2..=1_000_000)
+    )]
+    pub max_cgroups: u32,
+    /// Only cgroup mounts at or below this directory count, e.g. the host's within a container
+    #[arg(long, value_name = "DIR")]
+    pub cgroup_root: Option<PathBuf>,
+    /// Load this BPF object instead of the built-in one
+    #[cfg(debug_assertions)]
+    #[arg(long, value_name = "FILE")]
+    pub object: Option<PathBuf>,
+}
+
+/// `--format` of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON object a line
+    Json,
+    /// For people
+    Pretty,
+}
+
+impl From<Format> for EventFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Json => Self::Json,
+            Format::Pretty => Self::Pretty,
+        }
+    }
+}
+
+fn positive(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration.is_zero() { Err("it must be longer than 0".to_owned()) } else { Ok(duration) }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration < SHORTEST_INTERVAL {
+        return Err(format!("the shortest interval is {SHORTEST_INTERVAL:?}"));
+    }
+    Ok(duration)
+}
+
+fn event_kind(text: &str) -> Result<EventKind, String> {
+    EventKind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
+        let names: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.name()).collect();
+        format!("there are {}", names.join(", "))
+    })
+}
+
+impl RunArgs {
+    fn kinds(&self) -> Vec<EventKind> {
+        if self.events.is_empty() { EventKind::ALL.to_vec() } else { self.events.clone() }
+    }
+
+    /// What has to be measured for the events and files that are wanted.
+    fn signals(&self) -> Vec<Signal> {
+        let kinds = self.kinds();
+        let counts = kinds.contains(&EventKind::ContainerStats)
+            || self.report.is_some()
+            || self.hlog.is_some();
+        let mut signals = vec![Signal::CgroupLifecycle];
+        if kinds.contains(&EventKind::OomKill) {
+            signals.push(Signal::OomKill);
+        }
+        if counts || kinds.contains(&EventKind::CpuThrottle) {
+            signals.push(Signal::CpuThrottle);
+        }
+        if counts {
+            signals.push(Signal::ContextSwitch);
+        }
+        signals
+    }
+}
+
+/// Runs the command. `started_ns` is the monotonic time at which the process started.
+pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
+    // Everything that can be refused is refused before anything is attached.
+    let mut host = HostFacts::read(args.cgroup_root.as_deref())?;
+    let problems = check::fatal(&host);
+    if !problems.is_empty() {
+        for problem in &problems {
+            eprintln!("limitscope: {problem}");
+        }
+        return Ok(ExitCode::FAILURE);
+    }
+    let outputs = Outputs::open(
+        &OutputOptions {
+            format: args.format.into(),
+            output: args.output.clone(),
+            report: args.report.clone(),
+            hlog: args.hlog.clone(),
+            kinds: args.kinds(),
+            container: args.container.clone().map(ContainerFilter::new),
+        },
+        host_name(),
+    )?;
+    host.fexit = trial::fexit();
+    let plan = Plan::for_this_machine(&host, &PlanOptions {
+        signals: args.signals(),
+        slots: args.max_cgroups,
+        throttle_min_ns: u64::try_from(args.throttle_min.as_nanos()).unwrap_or(u64::MAX),
+    })?;
+    let summary = plan.summary();
+    for choice in summary.signals.iter().filter(|choice| choice.source == "none") {
+        tracing::warn!("{} is not measured: {}", choice.signal, choice.notes.join("; "));
+    }
+    if plan.programs().is_empty() {
+        bail!("nothing can be measured here; `limitscope check` tells what is missing");
+    }
+    let options = RunOptions {
+        interval: args.interval,
+        duration: args.duration,
+        docker_socket: args.docker_socket.clone(),
+        object: object(args)?,
+        slots: args.max_cgroups,
+        started_ns,
+    };
+    // One thread: there is one stream of records, and user space sleeps most of the time.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(async {
+        let stop = stopped()?;
+        pipeline::run(options, &host, &plan, outputs, stop).await
+    });
+    // A look-up of a name that hangs must not keep the process.
+    runtime.shutdown_background();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Ready at SIGINT, SIGTERM or SIGHUP.
+fn stopped() -> Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
+}
+
+#[cfg(debug_assertions)]
+fn object(args: &RunArgs) -> Result<Option<Vec<u8>>> {
+    let read = |path: &PathBuf| {
+        std::fs::read(path).with_context(|| format!("cannot read the object {}", path.display()))
+    };
+    args.object.as_ref().map(read).transpose()
+}
+
+#[cfg(not(debug_assertions))]
+fn object(_args: &RunArgs) -> Result<Option<Vec<u8>>> {
+    Ok(None)
+}
+
+/// `host.name`: on Kubernetes the node's name, which the pod's manifest hands in.
+fn host_name() -> String {
+    std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| {
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
+    })
+}

@@ -1,0 +1,183 @@
+//! From records to output: the only place that knows all stages.
+//!
+//! One task does everything. It sleeps until a ring buffer has a record, a runtime tells a name,
+//! the interval is over, or somebody wants it to stop.
+
+mod compose;
+mod containers;
+mod filter;
+mod outputs;
+mod own_cost;
+mod slots;
+mod state;
+mod waiting;
+
+pub use filter::ContainerFilter;
+pub use outputs::{EventFormat, OutputOptions, Outputs};
+pub use state::Pipeline;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+};
+use tracer_common::maps;
+use tracing::info;
+
+use crate::{
+    identity::{
+        docker::{DockerConfig, DockerNames},
+        names::NameSource,
+    },
+    kernel::{
+        host::HostFacts,
+        loader::{LoadRequest, Tracer},
+        plan::Plan,
+        rings::RingReader,
+    },
+    sinks::output::Closed,
+};
+
+/// Records that are taken from a ring before anything else gets its turn.
+const BATCH: usize = 1024;
+/// Messages of runtimes that may wait.
+const NAME_MESSAGES: usize = 4096;
+
+/// What a run is to do.
+pub struct RunOptions {
+    /// Length of an interval.
+    pub interval: Duration,
+    /// Length of the run; until stopped without one.
+    pub duration: Option<Duration>,
+    /// Docker's socket, where it is not at a usual place.
+    pub docker_socket: Option<PathBuf>,
+    /// The object to load in place of the one in the binary.
+    pub object: Option<Vec<u8>>,
+    /// Slots, the one of the unknown included.
+    pub slots: u32,
+    /// Monotonic time at which the process started, in nanoseconds.
+    pub started_ns: u64,
+}
+
+/// Runs until `stop` is ready, the duration is over, or nobody reads the output any more.
+pub async fn run(
+    options: RunOptions,
+    host: &HostFacts,
+    plan: &Plan,
+    mut outputs: Outputs,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    let embedded = crate::kernel::object::embedded();
+    let object = options.object.as_deref().or(embedded).context(
+        "this binary was built without its BPF object; run: cargo xtask build-ebpf, and build again",
+    )?;
+    let mut tracer = Tracer::load(&LoadRequest {
+        object,
+        globals: plan.globals.clone(),
+        wide_globals: plan.wide_globals.clone(),
+        slots: options.slots,
+        cpus: host.possible_cpus,
+    })?;
+    let mut events = RingReader::new(tracer.take_ring(maps::EVENTS)?)?;
+    let mut throttles = RingReader::new(tracer.take_ring(maps::THROTTLES)?)?;
+
+    // Cgroups first, so that what the other programs see has a slot.
+    let programs = plan.programs();
+    let (first, rest): (Vec<_>, Vec<_>) = programs
+        .iter()
+        .partition(|program| program.starts_with("cgroup_"));
+    tracer.attach(&first)?;
+    let mut pipeline = Pipeline::new(tracer, host, plan, options.slots);
+    pipeline.walk(host);
+    pipeline.tracer_mut().attach(&rest)?;
+    pipeline.tracer_mut().finish_attaching();
+    events.drain(usize::MAX, |bytes| pipeline.early_record(bytes));
+
+    let (sender, mut names) = mpsc::channel(NAME_MESSAGES);
+    let docker = DockerNames::spawn(DockerConfig::new(options.docker_socket), sender);
+    let sources: [&dyn NameSource; 1] = [&docker];
+
+    let mut closed = pipeline.start(&mut outputs, options.started_ns).is_err();
+    let begin = Instant::now();
+    let mut ticks = interval_at(begin + options.interval, options.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let end = options.duration.map(|duration| begin + duration);
+    tokio::pin!(stop);
+    while !closed {
+        let deadline = pipeline.next_deadline();
+        let step: Result<(), Closed> = tokio::select! {
+            () = &mut stop => break,
+            () = sleep_until(end.unwrap_or(begin)), if end.is_some() => break,
+            ready = events.wait() => {
+                ready.context("waiting for records failed")?;
+                Ok(())
+            }
+            ready = throttles.wait() => {
+                ready.context("waiting for records failed")?;
+                Ok(())
+            }
+            Some(message) = names.recv() => pipeline.name(message, &mut outputs),
+            _ = ticks.tick() => {
+                drain(&mut pipeline, &mut events, &mut throttles, &mut outputs, &sources)
+                    .and_then(|()| pipeline.interval(&mut outputs))
+            }
+            () = sleep_until(deadline.unwrap_or(begin)), if deadline.is_some() => {
+                pipeline.stop_waiting(&mut outputs)
+            }
+        };
+        // Births come before what happens to the born.
+        closed = step
+            .and_then(|()| {
+                drain(
+                    &mut pipeline,
+                    &mut events,
+                    &mut throttles,
+                    &mut outputs,
+                    &sources,
+                )
+            })
+            .and_then(|()| outputs.flush())
+            .is_err();
+    }
+    if closed {
+        info!("nobody reads the output any more");
+    } else {
+        // What the kernel has sent until now belongs to the run.
+        let _ = drain(
+            &mut pipeline,
+            &mut events,
+            &mut throttles,
+            &mut outputs,
+            &sources,
+        )
+        .and_then(|()| pipeline.stop(&mut outputs));
+    }
+    outputs.finish()
+}
+
+/// Takes what both rings have, births first.
+fn drain(
+    pipeline: &mut Pipeline,
+    events: &mut RingReader,
+    throttles: &mut RingReader,
+    outputs: &mut Outputs,
+    sources: &[&dyn NameSource],
+) -> Result<(), Closed> {
+    loop {
+        let mut result = Ok(());
+        let mut taken = 0;
+        for ring in [&mut *events, &mut *throttles] {
+            taken += ring.drain(BATCH, |bytes| {
+                if result.is_ok() {
+                    result = pipeline.record(bytes, outputs, sources);
+                }
+            });
+        }
+        result?;
+        if taken == 0 {
+            return Ok(());
+        }
+    }
+}

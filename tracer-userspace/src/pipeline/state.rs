@@ -1,0 +1,470 @@
+//! What is known during a run, and what each thing that happens does to it.
+
+use std::time::Duration;
+
+use rustix::time::ClockId;
+use tokio::time::Instant;
+use tracer_common::counters;
+use tracing::{debug, warn};
+
+use super::{
+    compose::{self, clock_ns},
+    containers::{Containers, Files},
+    outputs::Outputs,
+    own_cost::OwnCost,
+    slots::SlotTable,
+    waiting::WaitingRoom,
+};
+use crate::{
+    analyse::oom_domain::OomJudge,
+    events::{CgroupEvent, CgroupOperation, Record, decode},
+    identity::{
+        index::{CgroupIndex, Change, ChangeKind, IndexConfig},
+        names::{NameMessage, NameSource, SourceState},
+        walk::Walk,
+    },
+    kernel::{cgroup_files::ControllerFiles, host::HostFacts, loader::Tracer, plan::Plan},
+    model::{
+        event::{AgentEvent, AgentPhase, EventBody, EventKind, Lifecycle, Lost},
+        identity::{CgroupKey, Identity, Level},
+        plan::PlanSummary,
+    },
+    sinks::output::Closed,
+};
+
+/// How long after a cgroup's end its slot is given anew: the last threads have left by then, and
+/// the interval's reading has what they did.
+const SLOT_GRACE_NS: u64 = 2_000_000_000;
+
+/// The state of a run.
+pub struct Pipeline {
+    tracer: Tracer,
+    slots: SlotTable,
+    index: CgroupIndex,
+    judge: OomJudge,
+    containers: Containers,
+    waiting: WaitingRoom,
+    files: Files,
+    cost: OwnCost,
+    plan: PlanSummary,
+    slot_hierarchy: u32,
+    memory_hierarchy: u32,
+    page_size: u64,
+    /// Whether a source of names answers.
+    names_may_come: bool,
+    interval_began_ns: u64,
+    attached_after_ns: u64,
+    undecodable: u64,
+    /// Existing cgroups that got no slot.
+    slots_refused: u64,
+    said_slots_full: bool,
+    /// Cgroups of the slot hierarchy that are gone and wait for the interval's reading.
+    gone: Vec<CgroupKey>,
+}
+
+impl Pipeline {
+    /// Nothing is known yet.
+    pub fn new(tracer: Tracer, host: &HostFacts, plan: &Plan, slots: u32) -> Self {
+        let slot_hierarchy = host.cgroups.slots().map_or(0, |hierarchy| hierarchy.id);
+        let memory = host.cgroups.with_controller("memory");
+        let files = Files {
+            memory: memory.and_then(ControllerFiles::new),
+            cpu: host.cgroups.slots().and_then(ControllerFiles::new),
+        };
+        debug!(slots, slot_hierarchy, "tracing");
+        Self {
+            tracer,
+            slots: SlotTable::new(slot_hierarchy),
+            index: CgroupIndex::new(IndexConfig::new(slot_hierarchy)),
+            judge: OomJudge::default(),
+            containers: Containers::default(),
+            waiting: WaitingRoom::default(),
+            files,
+            cost: OwnCost::new(host.page_size),
+            plan: plan.summary(),
+            slot_hierarchy,
+            memory_hierarchy: memory.map_or(0, |hierarchy| hierarchy.id),
+            page_size: host.page_size,
+            names_may_come: false,
+            interval_began_ns: clock_ns(ClockId::Monotonic),
+            attached_after_ns: 0,
+            undecodable: 0,
+            slots_refused: 0,
+            said_slots_full: false,
+            gone: Vec::new(),
+        }
+    }
+
+    /// For attaching.
+    pub const fn tracer_mut(&mut self) -> &mut Tracer {
+        &mut self.tracer
+    }
+
+    /// Takes in the cgroups that exist already.
+    pub fn walk(&mut self, host: &HostFacts) {
+        let mut walked = Vec::new();
+        for hierarchy in [host.cgroups.slots(), host.cgroups.with_controller("memory")]
+            .into_iter()
+            .flatten()
+        {
+            if walked.contains(&hierarchy.id) {
+                continue;
+            }
+            walked.push(hierarchy.id);
+            let Some(mount) = &hierarchy.mount else {
+                warn!(
+                    "the cgroup hierarchy {} is not mounted here: cgroups that exist already have no \
+                     names, and limits and usage are missing in the output",
+                    hierarchy.label()
+                );
+                continue;
+            };
+            let root = mount.root.as_os_str().as_encoded_bytes();
+            let mut walk = match Walk::new(&mount.path, root, hierarchy.id) {
+                Ok(walk) => walk,
+                Err(error) => {
+                    warn!(
+                        "cannot read the cgroups at {}: {error}",
+                        mount.path.display()
+                    );
+                    continue;
+                }
+            };
+            for found in walk.by_ref() {
+                let _ = self
+                    .index
+                    .insert(found.key, found.parent_id, &found.path, None);
+                if found.key.hierarchy == self.slot_hierarchy {
+                    self.give_slot(found.key, found.parent_id == 0);
+                }
+            }
+            if let Some(error) = walk.first_error() {
+                warn!("{} cgroups could not be read: {error}", walk.skipped());
+            }
+        }
+    }
+
+    fn give_slot(&mut self, key: CgroupKey, root: bool) {
+        let owner = self.index.owner(key);
+        let container = (owner != key && self.is_container(owner)).then_some(owner.id);
+        if let Err(error) = self.slots.give(&mut self.tracer, key.id, container) {
+            self.slots_refused += 1;
+            self.say_slots_full(&error.to_string());
+            return;
+        }
+        if root
+            && let Err(error) = self
+                .slots
+                .share_root_with_autogroups(&mut self.tracer, key.id)
+        {
+            debug!("autogroups have no slot: {error}");
+        }
+        if self.is_container(key) {
+            self.slots.mark_container(&mut self.tracer, key.id);
+        }
+    }
+
+    fn say_slots_full(&mut self, why: &str) {
+        if !self.said_slots_full {
+            self.said_slots_full = true;
+            warn!(
+                "some cgroups get no counters of their own ({why}; {} in use): raise --max-cgroups",
+                self.slots.used()
+            );
+        }
+    }
+
+    fn is_container(&self, key: CgroupKey) -> bool {
+        self.index
+            .identity(key)
+            .is_some_and(|who| who.level == Level::Container && self.index.owner(key) == key)
+    }
+
+    /// A record from before the start: only births and deaths count.
+    pub fn early_record(&mut self, bytes: &[u8]) {
+        match decode(bytes) {
+            Ok(Record::Cgroup(event)) => {
+                let _ = self.cgroup(&event);
+            }
+            Ok(_) => {}
+            Err(error) => self.cannot_decode(&error),
+        }
+    }
+
+    fn cannot_decode(&mut self, error: &dyn std::error::Error) {
+        self.undecodable += 1;
+        debug!("{error}");
+    }
+
+    /// All hooks are attached.
+    pub fn start(&mut self, outputs: &mut Outputs, started_ns: u64) -> Result<(), Closed> {
+        let now = clock_ns(ClockId::Monotonic);
+        self.attached_after_ns = now.saturating_sub(started_ns);
+        // What happened while it was being set up belongs to no interval.
+        self.slots.read(&self.tracer, |_| {});
+        self.interval_began_ns = now;
+        self.agent(AgentPhase::Start, now, outputs)?;
+        outputs.flush()
+    }
+
+    /// Takes one record.
+    pub fn record(
+        &mut self,
+        bytes: &[u8],
+        outputs: &mut Outputs,
+        sources: &[&dyn NameSource],
+    ) -> Result<(), Closed> {
+        let record = match decode(bytes) {
+            Ok(record) => record,
+            Err(error) => {
+                self.cannot_decode(&error);
+                return Ok(());
+            }
+        };
+        match record {
+            Record::Cgroup(event) => {
+                let Some(change) = self.cgroup(&event) else {
+                    return Ok(());
+                };
+                self.ask(&change.identity, sources);
+                self.changed(change, event.monotonic_ns, outputs)
+            }
+            Record::OomKill(kill) => {
+                let event = compose::oom_kill(
+                    &kill,
+                    &mut self.judge,
+                    &self.index,
+                    self.files.memory.as_ref(),
+                    self.page_size,
+                );
+                self.ask(&event.container, sources);
+                self.emit(
+                    kill.monotonic_ns,
+                    EventBody::OomKill(Box::new(event)),
+                    outputs,
+                )
+            }
+            Record::Throttle(interval) => {
+                if !outputs.wants(EventKind::CpuThrottle) {
+                    return Ok(());
+                }
+                let event = compose::throttle(&interval, &self.index);
+                self.emit(
+                    interval.monotonic_ns,
+                    EventBody::CpuThrottle(Box::new(event)),
+                    outputs,
+                )
+            }
+        }
+    }
+
+    /// Takes in a birth or death.
+    fn cgroup(&mut self, event: &CgroupEvent) -> Option<Change> {
+        let key = event.key;
+        match event.operation {
+            CgroupOperation::Made | CgroupOperation::Attached => {
+                let born = (event.operation == CgroupOperation::Made).then_some(event.monotonic_ns);
+                let change = self.index.insert(key, event.parent_id, &event.path, born);
+                if let Some(slot) = event.slot {
+                    self.slots.given(&self.tracer, key.id, slot);
+                    if self.is_container(key) {
+                        self.slots.mark_container(&mut self.tracer, key.id);
+                    }
+                } else if key.hierarchy == self.slot_hierarchy {
+                    self.say_slots_full("no slot is free");
+                }
+                if key.hierarchy == self.memory_hierarchy {
+                    self.judge.born(key);
+                }
+                change
+            }
+            CgroupOperation::Removed => self.index.removed(key, event.monotonic_ns),
+            CgroupOperation::Released => {
+                if key.hierarchy == self.slot_hierarchy {
+                    self.gone.push(key);
+                }
+                if key.hierarchy == self.memory_hierarchy {
+                    self.judge.gone(key);
+                }
+                self.index.removed(key, event.monotonic_ns)
+            }
+        }
+    }
+
+    /// Asks the runtimes for a container that has no name yet.
+    fn ask(&self, identity: &Identity, sources: &[&dyn NameSource]) {
+        let Some(id) = identity.container_id.as_deref() else {
+            return;
+        };
+        if identity.container_name.is_none() {
+            for source in sources.iter().filter(|source| source.serves(identity)) {
+                source.ask(id);
+            }
+        }
+    }
+
+    /// Tells what became of a container.
+    fn changed(
+        &mut self,
+        change: Change,
+        monotonic_ns: u64,
+        outputs: &mut Outputs,
+    ) -> Result<(), Closed> {
+        let container = change.identity;
+        match change.kind {
+            ChangeKind::Renamed => {
+                for (at, body) in self.waiting.named(&container) {
+                    outputs.emit(at, body)?;
+                }
+                Ok(())
+            }
+            ChangeKind::Forgotten => {
+                self.containers.gone(change.key);
+                Ok(())
+            }
+            ChangeKind::Started { born_ns: Some(_) } if container.level == Level::Container => self
+                .emit(
+                    monotonic_ns,
+                    EventBody::ContainerStart(Lifecycle {
+                        container,
+                        lifetime_ns: None,
+                    }),
+                    outputs,
+                ),
+            ChangeKind::Removed { lifetime_ns } if container.level == Level::Container => self
+                .emit(
+                    monotonic_ns,
+                    EventBody::ContainerExit(Lifecycle {
+                        container,
+                        lifetime_ns,
+                    }),
+                    outputs,
+                ),
+            ChangeKind::Started { .. } | ChangeKind::Removed { .. } => Ok(()),
+        }
+    }
+
+    /// Writes an event, or lets it wait for a name.
+    fn emit(
+        &mut self,
+        monotonic_ns: u64,
+        body: EventBody,
+        outputs: &mut Outputs,
+    ) -> Result<(), Closed> {
+        let now = clock_ns(ClockId::Monotonic);
+        match self
+            .waiting
+            .admit(now, monotonic_ns, body, self.names_may_come)
+        {
+            Some(body) => outputs.emit(monotonic_ns, body),
+            None => Ok(()),
+        }
+    }
+
+    /// When the first waiting event goes out without a name.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let at = self.waiting.next_deadline_ns()?;
+        let now = clock_ns(ClockId::Monotonic);
+        Some(Instant::now() + Duration::from_nanos(at.saturating_sub(now)))
+    }
+
+    /// Lets go what has waited long enough.
+    pub fn stop_waiting(&mut self, outputs: &mut Outputs) -> Result<(), Closed> {
+        let now = clock_ns(ClockId::Monotonic);
+        self.let_go(Some(now), outputs)
+    }
+
+    fn let_go(&mut self, now_ns: Option<u64>, outputs: &mut Outputs) -> Result<(), Closed> {
+        for (at, body) in self.waiting.expired(now_ns) {
+            outputs.emit(at, body)?;
+        }
+        Ok(())
+    }
+
+    /// A runtime has said something.
+    pub fn name(&mut self, message: NameMessage, outputs: &mut Outputs) -> Result<(), Closed> {
+        if let NameMessage::State { source, state } = &message {
+            self.names_may_come = *state == SourceState::Connected;
+            match state {
+                SourceState::Connected => debug!("names come from {source}"),
+                SourceState::Unavailable(why) => debug!("no names from {source}: {why}"),
+            }
+        }
+        let now = clock_ns(ClockId::Monotonic);
+        for change in self.index.apply(message) {
+            self.changed(change, now, outputs)?;
+        }
+        Ok(())
+    }
+
+    /// An interval is over.
+    pub fn interval(&mut self, outputs: &mut Outputs) -> Result<(), Closed> {
+        let now = self.read_slots(outputs)?;
+        for key in std::mem::take(&mut self.gone) {
+            self.slots
+                .gone(&mut self.tracer, key.id, now + SLOT_GRACE_NS);
+        }
+        self.slots.free(&mut self.tracer, now);
+        for change in self.index.expire(now) {
+            self.changed(change, now, outputs)?;
+        }
+        outputs.interval();
+        self.agent(AgentPhase::Interval, now, outputs)
+    }
+
+    fn read_slots(&mut self, outputs: &mut Outputs) -> Result<u64, Closed> {
+        let now = clock_ns(ClockId::Monotonic);
+        let interval_ns = now.saturating_sub(self.interval_began_ns);
+        self.interval_began_ns = now;
+        let all = self.containers.read(
+            &mut self.slots,
+            &self.tracer,
+            &self.index,
+            &self.files,
+            interval_ns,
+        );
+        for stats in all {
+            outputs.account(&stats, now);
+            outputs.emit(now, EventBody::ContainerStats(Box::new(stats)))?;
+        }
+        Ok(now)
+    }
+
+    /// The run is over.
+    pub fn stop(&mut self, outputs: &mut Outputs) -> Result<(), Closed> {
+        self.let_go(None, outputs)?;
+        let now = self.read_slots(outputs)?;
+        outputs.interval();
+        self.agent(AgentPhase::Stop, now, outputs)
+    }
+
+    fn agent(&mut self, phase: AgentPhase, now: u64, outputs: &mut Outputs) -> Result<(), Closed> {
+        let cost = (phase != AgentPhase::Start).then(|| self.cost.reading(&self.tracer));
+        let event = AgentEvent {
+            phase,
+            plan: self.plan.clone(),
+            lost: self.lost(outputs),
+            cost,
+            attached_after_ns: self.attached_after_ns,
+        };
+        outputs.emit(now, EventBody::Agent(Box::new(event)))
+    }
+
+    fn lost(&self, outputs: &Outputs) -> Lost {
+        let count = |counter| self.tracer.counter(counter);
+        Lost {
+            ring: count(counters::LOST_RING_OOM)
+                + count(counters::LOST_RING_THROTTLE)
+                + count(counters::LOST_RING_CGROUP),
+            slots: count(counters::LOST_SLOTS) + self.slots_refused + self.index.refused(),
+            clock: count(counters::LOST_CLOCK),
+            undecodable: self.undecodable,
+            sink: outputs.lost(),
+            maps: count(counters::LOST_MAP_FULL)
+                + count(counters::LOST_THROTTLE_LIST)
+                + count(counters::LOST_CPU),
+            reads: count(counters::FAILED_READ),
+            unseen_throttle_ns: self.containers.unseen_throttle_ns,
+        }
+    }
+}
