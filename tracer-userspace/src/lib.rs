@@ -16,6 +16,7 @@
 //! - [`cli`]: one file per command.
 
 pub mod analyse;
+pub mod cli;
 pub mod events;
 pub mod identity;
 pub mod kernel;

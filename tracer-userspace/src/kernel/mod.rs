@@ -14,3 +14,4 @@ pub mod object;
 pub mod offsets;
 pub mod plan;
 pub mod rings;
+pub mod problems;
