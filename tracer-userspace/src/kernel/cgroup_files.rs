@@ -44,12 +44,16 @@ impl ControllerFiles {
         let directory = self.directory(path)?;
         let [current, limit, peak] = match self.version {
             CgroupVersion::V2 => ["memory.current", "memory.max", "memory.peak"],
-            CgroupVersion::V1 => {
-                ["memory.usage_in_bytes", "memory.limit_in_bytes", "memory.max_usage_in_bytes"]
-            }
+            CgroupVersion::V1 => [
+                "memory.usage_in_bytes",
+                "memory.limit_in_bytes",
+                "memory.max_usage_in_bytes",
+            ],
         };
         let number = |name: &str| {
-            fs::read_to_string(directory.join(name)).ok().and_then(|text| text.trim().parse().ok())
+            fs::read_to_string(directory.join(name))
+                .ok()
+                .and_then(|text| text.trim().parse().ok())
         };
         Some(MemoryReading {
             current_bytes: number(current)?,
@@ -110,19 +114,28 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (one, two) = (root.path().join("one"), root.path().join("two"));
         for (directory, files) in [
-            (&one, &[
-                ("memory.usage_in_bytes", "4096\n"),
-                ("memory.limit_in_bytes", "9223372036854771712\n"),
-                ("memory.max_usage_in_bytes", "8192\n"),
-                ("cpu.stat", "nr_periods 5\nnr_throttled 3\nthrottled_time 7000\n"),
-                ("tasks", "1\n2\n"),
-            ][..]),
-            (&two, &[
-                ("memory.current", "4096\n"),
-                ("memory.max", "8192\n"),
-                ("cpu.stat", "usage_usec 9\nthrottled_usec 7\n"),
-                ("cgroup.threads", "1\n"),
-            ][..]),
+            (
+                &one,
+                &[
+                    ("memory.usage_in_bytes", "4096\n"),
+                    ("memory.limit_in_bytes", "9223372036854771712\n"),
+                    ("memory.max_usage_in_bytes", "8192\n"),
+                    (
+                        "cpu.stat",
+                        "nr_periods 5\nnr_throttled 3\nthrottled_time 7000\n",
+                    ),
+                    ("tasks", "1\n2\n"),
+                ][..],
+            ),
+            (
+                &two,
+                &[
+                    ("memory.current", "4096\n"),
+                    ("memory.max", "8192\n"),
+                    ("cpu.stat", "usage_usec 9\nthrottled_usec 7\n"),
+                    ("cgroup.threads", "1\n"),
+                ][..],
+            ),
         ] {
             fs::create_dir(directory).unwrap();
             for (name, text) in files {
@@ -133,14 +146,28 @@ mod tests {
         let v2 = files(CgroupVersion::V2, root.path(), "/docker");
         assert_eq!(
             v1.memory(b"/one"),
-            Some(MemoryReading { current_bytes: 4096, limit_bytes: None, peak_bytes: Some(8192) })
+            Some(MemoryReading {
+                current_bytes: 4096,
+                limit_bytes: None,
+                peak_bytes: Some(8192)
+            })
         );
         assert_eq!(
             v2.memory(b"/docker/two"),
-            Some(MemoryReading { current_bytes: 4096, limit_bytes: Some(8192), peak_bytes: None })
+            Some(MemoryReading {
+                current_bytes: 4096,
+                limit_bytes: Some(8192),
+                peak_bytes: None
+            })
         );
-        assert_eq!((v1.throttled_ns(b"/one"), v2.throttled_ns(b"/docker/two")), (Some(7000), Some(7000)));
-        assert_eq!((v1.threads(b"/one"), v2.threads(b"/docker/two")), (Some(2), Some(1)));
+        assert_eq!(
+            (v1.throttled_ns(b"/one"), v2.throttled_ns(b"/docker/two")),
+            (Some(7000), Some(7000))
+        );
+        assert_eq!(
+            (v1.threads(b"/one"), v2.threads(b"/docker/two")),
+            (Some(2), Some(1))
+        );
         assert_eq!(v2.memory(b"/elsewhere"), None, "outside of what is mounted");
         assert_eq!(v1.memory(b"/gone"), None);
     }

@@ -293,8 +293,7 @@ fn take_mapped<V: Pod>(
     let Some(Map::Array(data)) = ebpf.take_map(name) else {
         return Err(LoadError::NoMap(name));
     };
-    let mapped =
-        MappedArray::new(&data).map_err(|source| LoadError::Mapping { name, source })?;
+    let mapped = MappedArray::new(&data).map_err(|source| LoadError::Mapping { name, source })?;
     let array = Array::try_from(Map::Array(data)).map_err(|_| LoadError::NoMap(name))?;
     Ok((array, mapped))
 }

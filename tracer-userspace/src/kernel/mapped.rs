@@ -41,7 +41,11 @@ impl<T: Pod> MappedArray<T> {
             )?
         };
         let first = NonNull::new(first.cast()).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Self { first, length, element: PhantomData })
+        Ok(Self {
+            first,
+            length,
+            element: PhantomData,
+        })
     }
 
     /// The element at `index`; `None` beyond the end.

@@ -13,5 +13,5 @@ pub mod mount_table;
 pub mod object;
 pub mod offsets;
 pub mod plan;
-pub mod rings;
 pub mod problems;
+pub mod rings;

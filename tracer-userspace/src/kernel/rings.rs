@@ -13,7 +13,9 @@ pub struct RingReader {
 impl RingReader {
     /// Must be called within a tokio runtime.
     pub fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
-        Ok(Self { ring: AsyncFd::new(ring)? })
+        Ok(Self {
+            ring: AsyncFd::new(ring)?,
+        })
     }
 
     /// Waits until there may be records.
