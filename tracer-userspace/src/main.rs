@@ -3,14 +3,19 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use limitscope::cli::{check, demo, report, run};
+use limitscope::cli::{check, report, run};
 use rustix::time::{ClockId, clock_gettime};
 use tracing_subscriber::EnvFilter;
 
 /// What happens at the limits of every container on this host: OOM kills, CPU throttling, context
 /// switches and run-queue waits.
 #[derive(Parser, Debug)]
-#[command(name = "limitscope", version, about, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "limitscope",
+    version,
+    about,
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -26,8 +31,6 @@ enum Command {
     Report(report::ReportArgs),
     /// What this machine offers, what would be measured and how, what is missing
     Check(check::CheckArgs),
-    /// Show what limitscope sees, with containers of its own
-    Demo(demo::DemoArgs),
 }
 
 fn main() -> ExitCode {
@@ -46,7 +49,6 @@ fn main() -> ExitCode {
         Some(Command::Run(args)) => run::run(args, started_ns),
         Some(Command::Report(args)) => report::run(args).map(|()| ExitCode::SUCCESS),
         Some(Command::Check(args)) => check::run(args, limitscope::kernel::trial::fexit()),
-        Some(Command::Demo(args)) => demo::run(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("limitscope: {error:#}");

@@ -2,17 +2,17 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracer_common::globals::Signal;
 
-use super::check;
 use crate::{
     kernel::{
         host::HostFacts,
+        memory_bounds::{DEFAULT_MAX_CGROUPS, MemoryBounds},
         plan::{Plan, PlanOptions},
-        trial,
+        problems, trial,
     },
     model::event::EventKind,
     pipeline::{self, ContainerFilter, EventFormat, OutputOptions, Outputs, RunOptions},
@@ -39,7 +39,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "CONTAINER")]
     pub container: Option<String>,
     /// Leave out `cpu_throttle` events of shorter intervals; they are counted all the same
-    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = any_duration)]
     pub throttle_min: Duration,
     /// Form of the events
     #[arg(long, value_enum, default_value_t = Format::Json)]
@@ -60,7 +60,7 @@ pub struct RunArgs {
     #[arg(
         long,
         value_name = "N",
-        default_value_t = check::DEFAULT_MAX_CGROUPS,
+        default_value_t = DEFAULT_MAX_CGROUPS,
         value_parser = clap::value_parser!(u32).range(2..=1_000_000)
     )]
     pub max_cgroups: u32,
@@ -91,13 +91,21 @@ impl From<Format> for EventFormat {
     }
 }
 
+fn any_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
 fn positive(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if duration.is_zero() { Err("it must be longer than 0".to_owned()) } else { Ok(duration) }
+    let duration = any_duration(text)?;
+    if duration.is_zero() {
+        Err("it must be longer than 0".to_owned())
+    } else {
+        Ok(duration)
+    }
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let duration = any_duration(text)?;
     if duration < SHORTEST_INTERVAL {
         return Err(format!("the shortest interval is {SHORTEST_INTERVAL:?}"));
     }
@@ -105,15 +113,22 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 fn event_kind(text: &str) -> Result<EventKind, String> {
-    EventKind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
-        let names: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.name()).collect();
-        format!("there are {}", names.join(", "))
-    })
+    EventKind::ALL
+        .into_iter()
+        .find(|kind| kind.name() == text)
+        .ok_or_else(|| {
+            let names: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.name()).collect();
+            format!("there are {}", names.join(", "))
+        })
 }
 
 impl RunArgs {
     fn kinds(&self) -> Vec<EventKind> {
-        if self.events.is_empty() { EventKind::ALL.to_vec() } else { self.events.clone() }
+        if self.events.is_empty() {
+            EventKind::ALL.to_vec()
+        } else {
+            self.events.clone()
+        }
     }
 
     /// What has to be measured for the events and files that are wanted.
@@ -140,13 +155,24 @@ impl RunArgs {
 pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
     // Everything that can be refused is refused before anything is attached.
     let mut host = HostFacts::read(args.cgroup_root.as_deref())?;
-    let problems = check::fatal(&host);
+    host.fexit = trial::fexit();
+    let plan = Plan::for_this_machine(
+        &host,
+        &PlanOptions {
+            signals: args.signals(),
+            slots: args.max_cgroups,
+            throttle_min_ns: u64::try_from(args.throttle_min.as_nanos()).unwrap_or(u64::MAX),
+        },
+    );
+    let bounds = MemoryBounds::new(args.max_cgroups, host.possible_cpus, host.page_size);
+    let problems = problems::fatal(&host, plan.as_ref(), bounds.total());
     if !problems.is_empty() {
         for problem in &problems {
             eprintln!("limitscope: {problem}");
         }
         return Ok(ExitCode::FAILURE);
     }
+    let plan = plan?;
     let outputs = Outputs::open(
         &OutputOptions {
             format: args.format.into(),
@@ -158,18 +184,17 @@ pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
         },
         host_name(),
     )?;
-    host.fexit = trial::fexit();
-    let plan = Plan::for_this_machine(&host, &PlanOptions {
-        signals: args.signals(),
-        slots: args.max_cgroups,
-        throttle_min_ns: u64::try_from(args.throttle_min.as_nanos()).unwrap_or(u64::MAX),
-    })?;
     let summary = plan.summary();
-    for choice in summary.signals.iter().filter(|choice| choice.source == "none") {
-        tracing::warn!("{} is not measured: {}", choice.signal, choice.notes.join("; "));
-    }
-    if plan.programs().is_empty() {
-        bail!("nothing can be measured here; `limitscope check` tells what is missing");
+    for choice in summary
+        .signals
+        .iter()
+        .filter(|choice| choice.source == "none")
+    {
+        tracing::warn!(
+            "{} is not measured: {}",
+            choice.signal,
+            choice.notes.join("; ")
+        );
     }
     let options = RunOptions {
         interval: args.interval,
@@ -222,7 +247,13 @@ fn object(_args: &RunArgs) -> Result<Option<Vec<u8>>> {
 
 /// `host.name`: on Kubernetes the node's name, which the pod's manifest hands in.
 fn host_name() -> String {
-    std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| {
-        rustix::system::uname().nodename().to_string_lossy().into_owned()
-    })
+    std::env::var("NODE_NAME")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| {
+            rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned()
+        })
 }

@@ -49,7 +49,7 @@ pub const CAPABILITIES: [Capability; 7] = [
     Capability {
         number: CAP_SYS_ADMIN,
         name: "CAP_SYS_ADMIN",
-        purpose: "in place of CAP_BPF and CAP_PERFMON, nothing else",
+        purpose: "does for CAP_BPF and CAP_PERFMON; not needed beside them",
         required: false,
     },
     Capability {

@@ -13,5 +13,6 @@ pub mod mount_table;
 pub mod object;
 pub mod offsets;
 pub mod plan;
+pub mod problems;
 pub mod rings;
 pub mod trial;

@@ -5,7 +5,7 @@
 //! and attached for a moment.
 
 use std::{
-    io, mem,
+    io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
 
@@ -77,7 +77,10 @@ fn attach(function: u32) -> io::Result<()> {
         ..LoadAttr::default()
     };
     let program = bpf(PROG_LOAD, &load)?;
-    let open = OpenAttr { prog_fd: program.as_raw_fd() as u32, ..OpenAttr::default() };
+    let open = OpenAttr {
+        prog_fd: program.as_raw_fd() as u32,
+        ..OpenAttr::default()
+    };
     // Detached again when the descriptor is closed.
     bpf(RAW_TRACEPOINT_OPEN, &open).map(drop)
 }
@@ -87,7 +90,12 @@ fn bpf<T>(command: libc::c_long, attr: &T) -> io::Result<OwnedFd> {
     // SAFETY: the attributes are as long as said, and what they point to lives until the call is
     // over; the kernel only reads them.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), mem::size_of::<T>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_ref(attr),
+            size_of::<T>(),
+        )
     };
     if result < 0 {
         return Err(io::Error::last_os_error());
@@ -98,6 +106,8 @@ fn bpf<T>(command: libc::c_long, attr: &T) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
+    use std::mem;
+
     use super::*;
 
     #[test]

@@ -73,10 +73,7 @@ impl WaitingRoom {
         self.take(|waiting| now_ns.is_none_or(|now| waiting.until_ns <= now))
     }
 
-    fn take(
-        &mut self,
-        which: impl Fn(&Waiting) -> bool,
-    ) -> Vec<(u64, EventBody)> {
+    fn take(&mut self, which: impl Fn(&Waiting) -> bool) -> Vec<(u64, EventBody)> {
         self.waiting
             .extract_if(.., |waiting| which(waiting))
             .map(|waiting| (waiting.monotonic_ns, waiting.body))

@@ -1,0 +1,115 @@
+//! `limitscope check`: what this machine offers, which plan `run` would use, what is missing and
+//! how to get it.
+
+mod json;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use tracer_common::globals::Signal;
+
+use crate::kernel::btf::BtfError;
+use crate::kernel::host::HostFacts;
+use crate::kernel::memory_bounds::{DEFAULT_MAX_CGROUPS, MemoryBounds};
+use crate::kernel::object;
+use crate::kernel::plan::{Plan, PlanOptions};
+pub use crate::kernel::problems::{Problem, fatal};
+
+/// Sockets of container runtimes: the runtime and where it listens.
+const SOCKETS: [(&str, &str); 5] = [
+    ("docker", "/run/docker.sock"),
+    ("docker", "/var/run/docker.sock"),
+    ("containerd", "/run/containerd/containerd.sock"),
+    ("cri-o", "/run/crio/crio.sock"),
+    ("podman", "/run/podman/podman.sock"),
+];
+
+/// Options of `limitscope check`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Number of cgroups to have room for, which the memory bound is computed for
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = DEFAULT_MAX_CGROUPS,
+        value_parser = clap::value_parser!(u32).range(2..=1_000_000)
+    )]
+    pub max_cgroups: u32,
+}
+
+/// Everything that `check` found out.
+struct Report {
+    host: HostFacts,
+    plan: Result<Plan, BtfError>,
+    bounds: MemoryBounds,
+    max_cgroups: u32,
+    /// Runtime, socket, and whether it is there.
+    sockets: Vec<(&'static str, &'static str, bool)>,
+    problems: Vec<Problem>,
+}
+
+/// Prints what was found. `fexit` says whether programs can be attached to functions here, where
+/// that was tried. The exit code is 0 where `run` would work, else 1.
+pub fn run(args: &CheckArgs, fexit: Option<bool>) -> anyhow::Result<ExitCode> {
+    let report = Report::new(args.max_cgroups, fexit)?;
+    let mut stdout = io::stdout();
+    let text = if args.json {
+        format!("{}\n", json::object(&report))
+    } else {
+        text::render(&report, stdout.is_terminal())
+    };
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        // Nobody reads on: the exit code is still the answer.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        other => other.context("cannot write to stdout")?,
+    }
+    Ok(ExitCode::from(u8::from(!report.works())))
+}
+
+impl Report {
+    fn new(max_cgroups: u32, fexit: Option<bool>) -> anyhow::Result<Self> {
+        let mut host = HostFacts::read(None)?;
+        host.fexit = fexit;
+        let options = PlanOptions {
+            signals: Signal::ALL.to_vec(),
+            slots: max_cgroups,
+            throttle_min_ns: 0,
+        };
+        let plan = Plan::for_this_machine(&host, &options);
+        let bounds = MemoryBounds::new(max_cgroups, host.possible_cpus, host.page_size);
+        let mut problems = fatal(&host, plan.as_ref(), bounds.total());
+        if object::embedded().is_none() {
+            problems.push(Problem {
+                what: "this binary was built without the BPF object".to_owned(),
+                remedy: "build the object first: cargo xtask build-ebpf".to_owned(),
+            });
+        }
+        Ok(Self {
+            host,
+            plan,
+            bounds,
+            max_cgroups,
+            sockets: SOCKETS
+                .iter()
+                .map(|(runtime, path)| (*runtime, *path, Path::new(path).exists()))
+                .collect(),
+            problems,
+        })
+    }
+
+    /// Whether `run` would work.
+    fn works(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
