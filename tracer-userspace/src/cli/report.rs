@@ -8,6 +8,8 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 
 use crate::analyse::report::Report;
+use crate::model::identity::Identity;
+use crate::pipeline::ContainerFilter;
 use crate::sinks::output::{Closed, Output};
 use crate::sinks::recorded::Recordings;
 use crate::sinks::report::{Format, ReportFile, render};
@@ -33,7 +35,7 @@ pub struct ReportArgs {
     /// Leave out damaged lines instead of stopping at the first.
     #[arg(long)]
     pub keep_going: bool,
-    /// Only containers with this in their name.
+    /// Only this container: its name, the beginning of its id, or its cgroup.
     #[arg(long, value_name = "NAME")]
     pub container: Option<String>,
     /// Write to a file instead of stdout; an old one is replaced when the report is complete.
@@ -86,8 +88,8 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
 }
 
 fn read(args: &ReportArgs) -> anyhow::Result<Report> {
-    let filter = args.container.as_deref().unwrap_or_default();
-    let wanted = |name: &str| name.contains(filter);
+    let filter = args.container.clone().map(ContainerFilter::new);
+    let wanted = |who: &Identity| filter.as_ref().is_none_or(|filter| filter.matches(who));
     let mut recordings = Recordings::new(Report::new(MAX_CONTAINERS), wanted, args.keep_going);
     for path in &args.files {
         if path.as_os_str() == "-" {
@@ -107,7 +109,7 @@ fn read(args: &ReportArgs) -> anyhow::Result<Report> {
     }
     if recordings.report().is_empty() {
         if let Some(filter) = &args.container {
-            bail!("nothing to report: no container in the recordings has {filter:?} in its name");
+            bail!("nothing to report: no container in the recordings is called {filter:?}");
         }
         bail!(
             "nothing to report: the recordings hold no container_stats event and no histogram \

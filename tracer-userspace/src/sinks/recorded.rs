@@ -14,6 +14,7 @@ use std::io::{self, BufRead};
 use thiserror::Error;
 
 use crate::analyse::report::Report;
+use crate::model::identity::Identity;
 use crate::sinks::text::Visible;
 
 /// Longest line in bytes that is taken into memory.
@@ -64,8 +65,8 @@ pub struct Recordings<F> {
     damages: Vec<Damage>,
 }
 
-impl<F: Fn(&str) -> bool> Recordings<F> {
-    /// `wanted` says by its name whether a container is taken; with `keep_going` damaged lines are
+impl<F: Fn(&Identity) -> bool> Recordings<F> {
+    /// `wanted` says whether a container is taken (of one in a log only the name is known); with `keep_going` damaged lines are
     /// left out instead of ending it all.
     pub const fn new(report: Report, wanted: F, keep_going: bool) -> Self {
         Self {
@@ -135,8 +136,7 @@ impl<F: Fn(&str) -> bool> Recordings<F> {
                 let Some((stats, end)) = json_lines::parse(line)? else {
                     return Ok(());
                 };
-                let name = crate::analyse::names::qualified_name(&stats.container);
-                if (self.wanted)(&name) {
+                if (self.wanted)(&stats.container) {
                     self.report.add(&stats, end);
                 }
                 Ok(())
@@ -145,7 +145,7 @@ impl<F: Fn(&str) -> bool> Recordings<F> {
                 let Some(interval) = log.parse(line)? else {
                     return Ok(());
                 };
-                if (self.wanted)(&interval.name) {
+                if (self.wanted)(&named(&interval.name)) {
                     let (start, end) = interval.span;
                     self.report.cover(start, end);
                     self.report
@@ -165,6 +165,15 @@ impl<F: Fn(&str) -> bool> Recordings<F> {
             self.damages.push(damage);
         }
         Ok(())
+    }
+}
+
+/// Who has this name, which may be `namespace/pod/container` or a cgroup's path.
+fn named(name: &str) -> Identity {
+    Identity {
+        container_name: Some(name.to_owned()),
+        cgroup_path: name.to_owned(),
+        ..Identity::default()
     }
 }
 

@@ -115,9 +115,9 @@ fn nothing_to_report_is_said() {
         .to_string();
     assert_eq!(
         error,
-        "nothing to report: no container in the recordings has \"db\" in its name"
+        "nothing to report: no container in the recordings is called \"db\""
     );
-    assert!(report(&folder, &["a"], &["--container", "we"]).is_ok());
+    assert!(report(&folder, &["a"], &["--container", "web"]).is_ok());
 }
 
 #[test]

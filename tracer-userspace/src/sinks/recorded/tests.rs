@@ -7,13 +7,14 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::identity::Identity;
 use crate::model::stats::Metric;
 use crate::sinks::hlog::HlogWriter;
 use crate::sinks::json::JsonLines;
 use crate::sinks::output::LineWriter;
 use crate::sinks::samples;
 
-type Wanted = fn(&str) -> bool;
+type Wanted = fn(&Identity) -> bool;
 
 /// Every event as a JSON line.
 fn json_lines() -> Vec<u8> {
@@ -106,7 +107,11 @@ fn recordings_of_both_kinds_merge() {
 
 #[test]
 fn only_wanted_containers_are_taken() {
-    let mut recordings = Recordings::new(Report::default(), |name: &str| name == "db", false);
+    let mut recordings = Recordings::new(
+        Report::default(),
+        |who: &Identity| who.container_name.as_deref() == Some("db"),
+        false,
+    );
     recordings.read("a", Cursor::new(json_lines())).unwrap();
     recordings.read("b", Cursor::new(log())).unwrap();
     assert!(recordings.report().is_empty());
