@@ -14,6 +14,8 @@ mod tests;
 mod writer;
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 
 pub use error::BtfError;
@@ -22,6 +24,11 @@ pub use query::{Member, TypeId};
 
 /// Where the kernel shows its own BTF.
 pub const SYSFS_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// Room for the file. Blocks above 32 MiB go back to the kernel when they are freed, and glibc
+/// does not take them as a reason to keep blocks of their size from then on
+/// (`M_MMAP_THRESHOLD`, mallopt(3)); what is not filled takes no memory.
+const ROOM: usize = 33 << 20;
 
 /// A kernel's types.
 #[derive(Debug)]
@@ -33,17 +40,21 @@ pub struct Btf<'a> {
     strings: Range<usize>,
     /// Where each type begins, counted from the type section; index 0 is `void` and unused.
     offsets: Vec<u32>,
-    /// Hash of the name and id of every struct, union, enum, typedef and function, sorted.
+    /// Hash of the name and id of every struct, union, enum and typedef, sorted. Functions are
+    /// three quarters of all names and seldom asked for: they are looked for one by one.
     names: Vec<(u32, u32)>,
 }
 
 impl Btf<'static> {
     /// Reads the running kernel's BTF (some 6 MB, freed when dropped).
     pub fn from_sysfs() -> Result<Self, BtfError> {
-        let bytes = std::fs::read(SYSFS_PATH).map_err(|source| BtfError::Read {
-            path: SYSFS_PATH.into(),
-            source,
-        })?;
+        let mut bytes = Vec::with_capacity(ROOM);
+        File::open(SYSFS_PATH)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .map_err(|source| BtfError::Read {
+                path: SYSFS_PATH.into(),
+                source,
+            })?;
         Self::new(Cow::Owned(bytes))
     }
 }

@@ -89,7 +89,7 @@ impl Btf<'_> {
 
     /// Whether there is a function `name`: it exists as such, inlined copies do not count.
     pub fn func_exists(&self, name: &str) -> bool {
-        self.named(name, &[kind::FUNC]).next().is_some()
+        self.func(name).is_some()
     }
 
     /// Type id of the function `name`, as `bpf(2)` takes it to attach a program.
@@ -99,7 +99,10 @@ impl Btf<'_> {
 
     /// Parameters of the function `name`, in order.
     pub fn func_params(&self, name: &str) -> Result<Vec<TypeId>, BtfError> {
-        let func = self.first(name, &[kind::FUNC], "function")?;
+        let func = self.func(name).ok_or_else(|| BtfError::NotFound {
+            kind: "function",
+            name: name.to_owned(),
+        })?;
         self.params_of(func.size_or_type)
     }
 
@@ -199,6 +202,17 @@ impl Btf<'_> {
         Err(BtfError::TooDeep(start))
     }
 
+    /// The function `name`.
+    fn func(&self, name: &str) -> Option<Type> {
+        (1..=self.len() as u32)
+            .filter_map(|id| self.get(id).ok())
+            .find(|ty| ty.kind == kind::FUNC && self.is_called(ty, name))
+    }
+
+    fn is_called(&self, ty: &Type, name: &str) -> bool {
+        self.string_is(ty.name, name.as_bytes())
+    }
+
     /// Ids of the types called `name` that are of one of `kinds`, lowest first.
     fn named<'b>(&'b self, name: &'b str, kinds: &'b [u32]) -> impl Iterator<Item = u32> + 'b {
         let wanted = hash(name.as_bytes());
@@ -210,12 +224,8 @@ impl Btf<'_> {
             .take_while(move |(hash, _)| *hash == wanted)
             .map(|(_, id)| *id)
             .filter(move |id| {
-                self.get(*id).is_ok_and(|ty| {
-                    kinds.contains(&ty.kind)
-                        && self
-                            .string(ty.name)
-                            .is_ok_and(|text| text == name.as_bytes())
-                })
+                self.get(*id)
+                    .is_ok_and(|ty| kinds.contains(&ty.kind) && self.is_called(&ty, name))
             })
     }
 
