@@ -96,6 +96,8 @@ pub struct Tracer {
     /// What user space says of each slot.
     pub slot_flags: Array<MapData, u32>,
     slot_cpus: MappedArray<SlotCpu>,
+    /// The programs refer to the map by its descriptor until they are loaded.
+    _slot_cpus_map: Array<MapData, SlotCpu>,
     slots_mapped: MappedArray<Slot>,
     /// Counts of each slot, to be written; they are read by [`Tracer::slot`].
     pub slot_counts: Array<MapData, Slot>,
@@ -144,12 +146,13 @@ impl Tracer {
                 source: Box::new(source),
             })?;
         }
-        let (_, slot_cpus) = take_mapped(&mut ebpf, maps::SLOT_CPUS)?;
+        let (slot_cpus_map, slot_cpus) = take_mapped(&mut ebpf, maps::SLOT_CPUS)?;
         let (slot_counts, slots_mapped) = take_mapped(&mut ebpf, maps::SLOTS)?;
         Ok(Self {
             slot_of_cgroup: take(&mut ebpf, maps::SLOT_OF_CGROUP)?,
             free_slots,
             slot_flags: take(&mut ebpf, maps::SLOT_FLAGS)?,
+            _slot_cpus_map: slot_cpus_map,
             slot_cpus,
             slots_mapped,
             slot_counts,
