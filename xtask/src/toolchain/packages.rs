@@ -104,7 +104,7 @@ pub fn ensure(wanted: &[Wanted]) -> Vec<String> {
     // A failure here may concern another source than the one that has the packages.
     steps.command(
         "set-up: reading Debian's package lists",
-        apt_get(&["update", "--quiet"]),
+        apt_get(&["update"]),
         Duration::from_mins(5),
         Output::Shown,
     );
@@ -147,6 +147,7 @@ fn apt_get(arguments: &[&str]) -> Command {
     command
         // Somebody else's apt is waited for.
         .args(["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"])
+        .args(["-o", "Dpkg::Use-Pty=0", "--quiet"])
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive");
     command
