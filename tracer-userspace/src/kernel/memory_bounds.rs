@@ -16,6 +16,9 @@ pub const DEFAULT_MAX_CGROUPS: u32 = 4096;
 /// (`kernel/bpf/hashtab.c`).
 const HASH_OVERHEAD: u64 = 64;
 
+/// The kernel's own description of a map (`struct bpf_map` and what it is part of).
+const MAP_OVERHEAD: u64 = 512;
+
 /// Memory of one map, or of a few that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapMemory {
@@ -42,7 +45,12 @@ impl MemoryBounds {
         let array = |name, entries: u64, value: usize| MapMemory {
             name,
             entries,
-            bytes: whole(entries.saturating_mul(whole(value as u64, 8)), page_size),
+            bytes: whole(
+                entries
+                    .saturating_mul(whole(value as u64, 8))
+                    .saturating_add(MAP_OVERHEAD),
+                8,
+            ),
         };
         let hash = |name, entries: u64, key: usize, value: usize| {
             // Preallocated with one more for each CPU; the number of buckets is a power of two.
@@ -51,14 +59,18 @@ impl MemoryBounds {
             MapMemory {
                 name,
                 entries,
-                bytes: whole(bytes, page_size),
+                bytes: bytes.saturating_add(MAP_OVERHEAD),
             }
         };
         let ring = |name, bytes: u32| MapMemory {
             name,
             entries: u64::from(bytes),
-            // Data, consumer's page, producer's page, and the kernel's own.
-            bytes: u64::from(bytes) + 3 * page_size,
+            // Data, consumer's page, producer's page and the kernel's own, and where they lie: the
+            // data are mapped twice.
+            bytes: u64::from(bytes)
+                + 3 * page_size
+                + 2 * 8 * u64::from(bytes).div_ceil(page_size)
+                + MAP_OVERHEAD,
         };
         // What a program notes between the entry and the exit of something, twice, and the record
         // of a cgroup: `tracer-ebpf/src/maps.rs`.
@@ -139,18 +151,19 @@ mod tests {
         let small = MemoryBounds::new(1_024, 4, 4096);
         let cgroups = MemoryBounds::new(2_048, 4, 4096);
         let cpus = MemoryBounds::new(1_024, 8, 4096);
+        let double = |name| 2 * bytes_of(&small, name) - MAP_OVERHEAD;
         for name in [maps::SLOT_CPUS, maps::HISTOGRAMS_MAP] {
-            assert_eq!(bytes_of(&cgroups, name), 2 * bytes_of(&small, name));
+            assert_eq!(bytes_of(&cgroups, name), double(name));
         }
-        assert_eq!(
-            bytes_of(&cpus, maps::SLOT_CPUS),
-            2 * bytes_of(&small, maps::SLOT_CPUS)
-        );
+        assert_eq!(bytes_of(&cpus, maps::SLOT_CPUS), double(maps::SLOT_CPUS));
         assert_eq!(
             bytes_of(&cpus, maps::HISTOGRAMS_MAP),
             bytes_of(&small, maps::HISTOGRAMS_MAP)
         );
-        assert_eq!(bytes_of(&small, maps::SLOT_CPUS), 1_024 * 4 * 64);
+        assert_eq!(
+            bytes_of(&small, maps::SLOT_CPUS),
+            1_024 * 4 * 64 + MAP_OVERHEAD
+        );
         assert_eq!(
             small.total(),
             small.maps.iter().map(|map| map.bytes).sum::<u64>()

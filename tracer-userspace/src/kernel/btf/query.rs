@@ -94,7 +94,7 @@ impl Btf<'_> {
 
     /// Type id of the function `name`, as `bpf(2)` takes it to attach a program.
     pub fn func_id(&self, name: &str) -> Option<u32> {
-        self.named(name, &[kind::FUNC]).next()
+        self.func(name).map(|ty| ty.id)
     }
 
     /// Parameters of the function `name`, in order.
@@ -213,7 +213,8 @@ impl Btf<'_> {
         self.string_is(ty.name, name.as_bytes())
     }
 
-    /// Ids of the types called `name` that are of one of `kinds`, lowest first.
+    /// Ids of the types called `name` that are of one of `kinds`, lowest first; functions are not
+    /// indexed ([`Self::func`]).
     fn named<'b>(&'b self, name: &'b str, kinds: &'b [u32]) -> impl Iterator<Item = u32> + 'b {
         let wanted = hash(name.as_bytes());
         let start = self.names.partition_point(|(hash, _)| *hash < wanted);

@@ -184,6 +184,10 @@ fn the_running_kernels_facts_are_those_of_bpftool() {
     for name in ["unthrottle_cfs_rq", "oom_kill_process", "no_such_function"] {
         let func = bpftool.func(name);
         assert_eq!(btf.func_exists(name), func.is_some(), "{name}");
+        assert_eq!(
+            btf.func_id(name).map(u64::from),
+            func.map(|func| func["id"].as_u64().unwrap())
+        );
         if let Some(func) = func {
             let proto = bpftool.by_id(&func["type_id"]);
             assert_eq!(
