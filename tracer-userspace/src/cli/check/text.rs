@@ -108,14 +108,10 @@ impl Page {
             ),
         )?;
         match host.fexit {
-            Some(true) => self.line(
-                Mark::Ok,
-                "programs on functions",
-                format_args!("fentry and fexit work"),
-            )?,
+            Some(true) => self.line(Mark::Ok, "fentry and fexit", format_args!("work"))?,
             Some(false) => self.line(
                 Mark::Neutral,
-                "programs on functions",
+                "fentry and fexit",
                 format_args!("not on this kernel; tracepoints do instead"),
             )?,
             None => {}
