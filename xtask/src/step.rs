@@ -40,7 +40,8 @@ impl Steps {
         }
     }
 
-    fn budget(&self, own: Duration) -> Duration {
+    /// What a step has that would have so long if the whole had no end.
+    pub fn budget(&self, own: Duration) -> Duration {
         let left = self
             .end
             .map(|end| end.saturating_duration_since(Instant::now()));

@@ -11,6 +11,8 @@ pub enum Group {
     Privileged,
     /// Tests with real Docker containers, as root
     Docker,
+    /// Tests on the live kernel in guests with other kernels; only where it is asked for
+    Vm,
 }
 
 /// What a binary of the tests package that needs Docker is named with.
@@ -23,28 +25,35 @@ impl Group {
             Self::Unit => "unit",
             Self::Privileged => "privileged",
             Self::Docker => "docker",
+            Self::Vm => "vm",
         }
     }
 
     /// Whether a file of the tests package, named without its ending, belongs to this group.
     pub fn has_test_file(self, name: &str) -> bool {
         match self {
-            Self::Lint | Self::Unit => false,
+            Self::Lint | Self::Unit | Self::Vm => false,
             Self::Privileged => !name.starts_with(DOCKER_PREFIX),
             Self::Docker => name.starts_with(DOCKER_PREFIX),
         }
     }
 }
 
-/// The groups to run: those asked for, or all. A filter is about tests, so it leaves lints out.
+/// The groups to run: those asked for, or all but the guests, which take long. A filter is about tests, so it leaves lints out.
 pub fn chosen(only: &[Group], filtered: bool) -> Vec<Group> {
-    [Group::Lint, Group::Unit, Group::Privileged, Group::Docker]
-        .into_iter()
-        .filter(|group| match only {
-            [] => !(filtered && *group == Group::Lint),
-            only => only.contains(group),
-        })
-        .collect()
+    [
+        Group::Lint,
+        Group::Unit,
+        Group::Privileged,
+        Group::Docker,
+        Group::Vm,
+    ]
+    .into_iter()
+    .filter(|group| match only {
+        [] => *group != Group::Vm && !(filtered && *group == Group::Lint),
+        only => only.contains(group),
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -53,10 +62,11 @@ mod tests {
 
     #[test]
     fn groups_are_chosen() {
-        use Group::{Docker, Lint, Privileged, Unit};
+        use Group::{Docker, Lint, Privileged, Unit, Vm};
         assert_eq!(chosen(&[], false), [Lint, Unit, Privileged, Docker]);
         assert_eq!(chosen(&[], true), [Unit, Privileged, Docker]);
         assert_eq!(chosen(&[Docker, Lint], true), [Lint, Docker]);
+        assert_eq!(chosen(&[Vm], true), [Vm]);
     }
 
     #[test]
@@ -66,7 +76,13 @@ mod tests {
             ("docker_names", Group::Docker),
             ("oom", Group::Privileged),
         ] {
-            for other in [Group::Lint, Group::Unit, Group::Privileged, Group::Docker] {
+            for other in [
+                Group::Lint,
+                Group::Unit,
+                Group::Privileged,
+                Group::Docker,
+                Group::Vm,
+            ] {
                 assert_eq!(
                     other.has_test_file(file),
                     other == group,

@@ -19,10 +19,12 @@ use crate::{
     build_ebpf, process,
     step::Steps,
     toolchain::{Toolchain, packages},
+    vm,
     workspace::Workspace,
 };
 use groups::Group;
-use tally::Tally;
+pub use runner::{Outcome, TestResult, libtest};
+pub use tally::Tally;
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -33,21 +35,29 @@ pub struct Arguments {
     /// End after so many minutes, whatever is still to be run, and fail then
     #[arg(long, value_name = "MINUTES")]
     time_limit: Option<u64>,
+    /// Run the kernel matrix, alone unless other groups are asked for
+    #[arg(long)]
+    vm: bool,
+    #[command(flatten)]
+    matrix: vm::Options,
     /// Run only tests whose name contains this, and no lints
     filter: Option<String>,
 }
 
 /// What the groups share.
-struct Context {
-    workspace: Workspace,
-    steps: Steps,
-    filter: Option<String>,
+pub struct Context {
+    pub workspace: Workspace,
+    pub steps: Steps,
+    pub filter: Option<String>,
     /// Whether cargo-nextest is installed, which gives every test a process of its own.
     nextest: bool,
 }
 
 /// Runs the command.
-pub fn run(arguments: Arguments) -> Result<ExitCode> {
+pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
+    if arguments.vm {
+        arguments.only.push(Group::Vm);
+    }
     process::adopt_orphans()?;
     let workspace = Workspace::find()?;
     let nextest = {
@@ -92,6 +102,12 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
                 }));
             }
         }
+    }
+    if groups.contains(&Group::Vm) {
+        prepare_machine(&[Group::Vm], &mut set_up);
+        tallies.push(timed(Group::Vm, |tally| {
+            vm::run(&context, &arguments.matrix, tally);
+        }));
     }
     tallies.insert(0, set_up);
     if context.filter.is_some() && tallies.iter().all(|tally| tally.ran() == 0) {
@@ -139,6 +155,7 @@ fn prepare_machine(groups: &[Group], tally: &mut Tally) {
     for (group, wanted) in [
         (Group::Privileged, packages::TESTS),
         (Group::Docker, packages::DOCKER),
+        (Group::Vm, packages::GUESTS),
     ] {
         if groups.contains(&group) {
             for failure in packages::ensure(wanted) {

@@ -1,6 +1,6 @@
 //! Runs tests, by cargo-nextest where it is installed and by `cargo test` otherwise.
 
-mod libtest;
+pub mod libtest;
 mod nextest;
 
 use std::{path::Path, process::Command, time::Duration};

@@ -4,6 +4,7 @@
 mod debian;
 mod linker;
 pub mod packages;
+pub mod private_apt;
 mod rust_src;
 
 use std::{
@@ -145,6 +146,6 @@ impl Stamp {
 }
 
 /// Says what set-up does, before it does it.
-fn say(what: &str) {
+pub fn say(what: &str) {
     eprintln!("set-up: {what}");
 }

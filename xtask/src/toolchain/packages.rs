@@ -55,6 +55,25 @@ pub const DOCKER: &[Wanted] = &[
     wanted("runc", "runc", "Docker runs its containers with it"),
 ];
 
+/// What the kernel matrix needs.
+pub const GUESTS: &[Wanted] = &[
+    wanted(
+        "qemu-system-x86",
+        "qemu-system-x86_64",
+        "the kernel matrix boots its kernels in it",
+    ),
+    wanted(
+        "busybox-static",
+        "busybox",
+        "the guests' first process is a script for it",
+    ),
+    wanted(
+        "libbpf-tools",
+        "runqlat",
+        "tests in the guests compare with its run-queue latency",
+    ),
+];
+
 /// What the benchmark needs.
 pub const BENCHMARK: &[Wanted] = &[
     wanted(

@@ -1,0 +1,170 @@
+//! An apt of our own: packages are read from Debian and verified by its means, and the machine's
+//! own sources and packages stay as they are.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{process, workspace};
+
+/// Debian's keys, by the names that its releases gave the file.
+const KEYRINGS: [&str; 2] = [
+    "/usr/share/keyrings/debian-archive-keyring.pgp",
+    "/usr/share/keyrings/debian-archive-keyring.gpg",
+];
+
+/// Where the machine's own apt finds Debian.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mirrors {
+    /// Of the main archive; at least one.
+    pub archive: BTreeSet<String>,
+    /// Of the security archive.
+    pub security: BTreeSet<String>,
+}
+
+impl Mirrors {
+    /// Asks the machine's apt.
+    pub fn of_this_machine() -> Result<Self> {
+        if workspace::find_program("apt-get").is_none() {
+            bail!("apt-get is not installed");
+        }
+        let listed = process::output(Command::new("apt-get").args([
+            "indextargets",
+            "--format",
+            "$(COMPONENT) $(RELEASE) $(REPO_URI)",
+            "Created-By: Packages",
+        ]))?;
+        let mirrors = Self::of(&listed);
+        if mirrors.archive.is_empty() {
+            bail!("the machine's apt sources name no Debian mirror");
+        }
+        Ok(mirrors)
+    }
+
+    fn of(index_targets: &str) -> Self {
+        let (mut archive, mut security) = (BTreeSet::new(), BTreeSet::new());
+        for line in index_targets.lines() {
+            let mut words = line.split(' ');
+            if let (Some("main"), Some(release), Some(base)) =
+                (words.next(), words.next(), words.next())
+            {
+                // The security archive has other suites.
+                let mirrors = if release.contains("security") {
+                    &mut security
+                } else {
+                    &mut archive
+                };
+                mirrors.insert(base.to_owned());
+            }
+        }
+        Self { archive, security }
+    }
+}
+
+/// Sources, state and cache in one folder.
+pub struct PrivateApt {
+    pub folder: PathBuf,
+}
+
+impl PrivateApt {
+    /// An apt that knows these (mirror, suite).
+    pub fn new(folder: PathBuf, sources: &[(&str, &str)]) -> Result<Self> {
+        let keyring = KEYRINGS
+            .into_iter()
+            .find(|file| Path::new(file).is_file())
+            .with_context(|| format!("Debian's keyring is missing ({})", KEYRINGS.join(", ")))?;
+        for sub in ["lists/partial", "archives/partial"] {
+            let sub = folder.join(sub);
+            fs::create_dir_all(&sub).with_context(|| format!("cannot make {}", sub.display()))?;
+        }
+        fs::write(folder.join("status"), "")?;
+        let lines: Vec<String> = sources
+            .iter()
+            .map(|(mirror, suite)| format!("deb [signed-by={keyring}] {mirror} {suite} main\n"))
+            .collect();
+        fs::write(folder.join("sources.list"), lines.concat())?;
+        Ok(Self { folder })
+    }
+
+    /// A program of apt on these sources; what it downloads is put into the folder.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let place = |name: &str| self.folder.join(name).display().to_string();
+        for option in [
+            format!("Dir::Etc::SourceList={}", place("sources.list")),
+            "Dir::Etc::SourceParts=/dev/null".to_owned(),
+            "Dir::Etc::Preferences=/dev/null".to_owned(),
+            "Dir::Etc::PreferencesParts=/dev/null".to_owned(),
+            format!("Dir::State={}", self.folder.display()),
+            format!("Dir::State::Lists={}", place("lists")),
+            format!("Dir::State::Status={}", place("status")),
+            format!("Dir::Cache={}", self.folder.display()),
+            format!("Dir::Cache::Archives={}", place("archives")),
+            // Apt's own user could not reach a folder in a home directory. Signatures are checked
+            // all the same.
+            "APT::Sandbox::User=root".to_owned(),
+            "Acquire::Languages=none".to_owned(),
+            "Acquire::Retries=3".to_owned(),
+            // Only package lists, no file or icon indices.
+            "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false".to_owned(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
+        ] {
+            command.arg("-o").arg(option);
+        }
+        command.current_dir(&self.folder).env("LC_ALL", "C");
+        command
+    }
+
+    /// Reads the package lists.
+    pub fn update(&self) -> Result<()> {
+        process::output(self.command("apt-get").args(["update", "--quiet"])).map(drop)
+    }
+
+    /// Downloads exactly that version of a package, verified, and tells where it is.
+    pub fn download(&self, package: &str, version: &str) -> Result<PathBuf> {
+        process::output(
+            self.command("apt-get")
+                .args(["download", "--quiet"])
+                .arg(format!("{package}={version}")),
+        )?;
+        let begin = format!("{package}_");
+        fs::read_dir(&self.folder)?
+            .filter_map(std::result::Result::ok)
+            .find(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                name.starts_with(&begin) && name.ends_with(".deb")
+            })
+            .map(|entry| entry.path())
+            .with_context(|| format!("apt-get download left no package {package}"))
+    }
+}
+
+/// Unpacks a package without installing it.
+pub fn unpack(package: &Path, folder: &Path) -> Result<()> {
+    process::output(Command::new("dpkg").arg("-x").arg(package).arg(folder)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_are_told_apart() {
+        let listed = "main bookworm http://mirror.example/debian/\n\
+                      main bookworm-updates http://mirror.example/debian/\n\
+                      main bookworm-security http://mirror.example/debian-security/\n\
+                      contrib bookworm http://other.example/debian/\n\
+                      main\n";
+        let expected = Mirrors {
+            archive: BTreeSet::from(["http://mirror.example/debian/".to_owned()]),
+            security: BTreeSet::from(["http://mirror.example/debian-security/".to_owned()]),
+        };
+        assert_eq!(Mirrors::of(listed), expected);
+    }
+}

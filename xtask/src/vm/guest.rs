@@ -1,0 +1,304 @@
+//! A guest: a kernel of the matrix under emulation, and what it has to do.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use super::{image, kernels::Kernel, passes::Pass, transcript::Transcript};
+
+pub const EMULATOR: &str = "qemu-system-x86_64";
+
+/// `-cx16` off: with it QEMU 7.2 crashes kernels now and then. No KVM: it is not everywhere, and
+/// figures of two kinds of machines could not be compared.
+const MACHINE: [&str; 15] = [
+    "-accel",
+    "tcg,thread=multi",
+    "-cpu",
+    "max,-cx16",
+    "-smp",
+    "2",
+    "-m",
+    "1G",
+    "-display",
+    "none",
+    "-nodefaults",
+    "-net",
+    "none",
+    "-no-reboot",
+    "-serial",
+    // The first serial port's file follows.
+];
+
+/// `no_timer_check`: a guest that has to wait for a CPU would fail the kernel's test of its timer.
+/// `rootfstype=ramfs`: pages of ramfs are page cache like a disk's, those of tmpfs, the other
+/// choice, count as shared memory.
+const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check \
+                            rootfstype=ramfs rdinit=/init";
+
+/// Lines of the console that are shown when something went wrong.
+const TAIL: usize = 20;
+
+/// How a guest has its controllers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cgroups {
+    V1,
+    V2,
+}
+
+impl Cgroups {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
+/// A kernel and what is run on it.
+pub struct Guest {
+    pub kernel: Kernel,
+    pub cgroups: Cgroups,
+    pub passes: Vec<Pass>,
+    /// Only tests whose name has this in it.
+    pub filter: Option<String>,
+}
+
+/// How it went.
+pub struct Ended {
+    pub transcript: Transcript,
+    /// What was wrong with the guest itself.
+    pub failure: Option<String>,
+    pub wall: Duration,
+    /// Whether it had to be booted twice.
+    pub rebooted: bool,
+}
+
+impl Guest {
+    pub fn name(&self) -> String {
+        format!("{} cgroup {}", self.kernel.label(), self.cgroups.name())
+    }
+
+    /// What its first process runs.
+    fn plan(&self) -> String {
+        let mut plan = format!("cgroup_{}\n", self.cgroups.name());
+        for (variable, value) in [
+            ("LIMITSCOPE_BIN", "/bin/limitscope"),
+            ("LIMITSCOPE_WORKLOAD", "/bin/limitscope-workload"),
+            ("LIMITSCOPE_TEST_DISK", "/var/tmp"),
+            ("LIMITSCOPE_EMULATED", "1"),
+        ] {
+            let _ = writeln!(plan, "export {variable}={value}");
+        }
+        let filter = self.filter.as_deref().unwrap_or_default();
+        for pass in &self.passes {
+            let (name, arguments) = (pass.name(), pass.arguments().join(" "));
+            let _ = writeln!(plan, "export LIMITSCOPE_TEST_ARGS='{arguments}'");
+            if *pass == Pass::Auto {
+                let _ = writeln!(plan, "section {name} check limitscope check --json");
+            }
+            for suite in pass.suites() {
+                let _ = writeln!(
+                    plan,
+                    "section {name} {suite} /tests/{suite} --test-threads=1 --nocapture {filter}"
+                );
+            }
+        }
+        plan
+    }
+
+    /// Boots it and hears it out. A kernel that dies before its first process is ready is booted
+    /// once more: that is the emulator's doing, as the same kernel boots on every machine.
+    pub fn run(&self, shared: &Path, folder: &Path, budget: Duration) -> Result<Ended> {
+        let stem = self.name().replace(' ', "-");
+        let place = |ending: &str| folder.join(format!("{stem}.{ending}"));
+        let initrd = place("initrd");
+        image::with_plan(shared, &self.plan(), &initrd)?;
+        let begin = Instant::now();
+        let mut rebooted = false;
+        let ended = loop {
+            let started = Instant::now();
+            let left = budget.saturating_sub(begin.elapsed());
+            let files = (initrd.as_path(), place("log"), place("console"));
+            let (transcript, overran) = self.boot(&files, left)?;
+            let failure = match &transcript {
+                Transcript {
+                    broken: Some(why), ..
+                } => Some(why.clone()),
+                Transcript { finished: true, .. } => None,
+                Transcript { booted: None, .. } => Some("the kernel did not boot".to_owned()),
+                _ => Some("the guest ended too early".to_owned()),
+            };
+            let failure = failure.map(|why| {
+                let overran = if overran {
+                    ", and was ended after its time"
+                } else {
+                    ""
+                };
+                format!("{why}{overran}; {}", console(&files.2))
+            });
+            if transcript.booted.is_none() && !rebooted && !overran {
+                println!(
+                    "vm: {}: booted once more: {}",
+                    self.name(),
+                    failure.unwrap_or_default()
+                );
+                rebooted = true;
+                continue;
+            }
+            break Ended {
+                transcript,
+                failure,
+                wall: started.elapsed(),
+                rebooted,
+            };
+        };
+        fs::remove_file(&initrd)?;
+        Ok(ended)
+    }
+
+    fn boot(
+        &self,
+        (initrd, log, console): &(&Path, PathBuf, PathBuf),
+        budget: Duration,
+    ) -> Result<(Transcript, bool)> {
+        let mut command = Command::new(EMULATOR);
+        command
+            .args(MACHINE)
+            .arg(format!("file:{}", console.display()))
+            .args(["-serial", "stdio", "-kernel"])
+            .arg(&self.kernel.image)
+            .arg("-initrd")
+            .arg(initrd)
+            .args(["-append", COMMAND_LINE])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        // SAFETY: prctl is async-signal-safe and touches only the child. The thread that starts it
+        // waits for it.
+        unsafe {
+            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+        }
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {EMULATOR}"))?;
+        let heard = child.stdout.take().context("its output is piped");
+        let result = heard.and_then(|out| self.listen(out, log, budget));
+        let overran = match &result {
+            Ok((_, overran)) => *overran,
+            Err(_) => true,
+        };
+        end(&mut child, overran)?;
+        result
+    }
+
+    /// Reads until the guest is gone or out of time.
+    fn listen(&self, out: ChildStdout, log: &Path, budget: Duration) -> Result<(Transcript, bool)> {
+        let mut log =
+            File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            let mut out = BufReader::new(out);
+            let mut bytes = Vec::new();
+            while out.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
+                if sender.send(std::mem::take(&mut bytes)).is_err() {
+                    break;
+                }
+            }
+        });
+        let end = Instant::now() + budget;
+        let mut transcript = Transcript::default();
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let bytes = match lines.recv_timeout(left) {
+                Ok(bytes) => bytes,
+                Err(RecvTimeoutError::Disconnected) => return Ok((transcript, false)),
+                Err(RecvTimeoutError::Timeout) => return Ok((transcript, true)),
+            };
+            log.write_all(&bytes)?;
+            let line = String::from_utf8_lossy(&bytes);
+            if transcript.line(line.trim_end_matches(['\n', '\r']))
+                && let Some(section) = transcript.sections.last()
+            {
+                println!(
+                    "vm: {}: {} {} ended after {:.1} s",
+                    self.name(),
+                    section.pass,
+                    section.name,
+                    section.seconds
+                );
+            }
+        }
+    }
+}
+
+/// Ends the emulator, which has said its last, or does not come to an end.
+fn end(child: &mut Child, now: bool) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(if now { 0 } else { 10 });
+    while child.try_wait()?.is_none() {
+        if Instant::now() >= deadline {
+            child.kill()?;
+            child.wait()?;
+            break;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// The last lines of the kernel's messages.
+fn console(file: &Path) -> String {
+    let text = fs::read(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    if lines.is_empty() {
+        return "its console is empty".to_owned();
+    }
+    let tail = &lines[lines.len().saturating_sub(TAIL)..];
+    format!("its console:\n    {}", tail.join("\n    "))
+}
+
+/// Whether a filter can be handed through a shell as it is.
+pub fn check_filter(filter: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_:".contains(c);
+    if !filter.chars().all(plain) {
+        bail!("a filter for guests has letters, digits, _ and : only: {filter:?}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_names_passes_and_suites() {
+        let guest = Guest {
+            kernel: Kernel {
+                slot: 0,
+                version: "5.10.262-1".to_owned(),
+                image: PathBuf::new(),
+            },
+            cgroups: Cgroups::V1,
+            passes: vec![Pass::Auto, Pass::Tracepoint],
+            filter: Some("one".to_owned()),
+        };
+        assert_eq!(guest.name(), "5.10.262 cgroup v1");
+        let plan = guest.plan();
+        assert!(plan.starts_with("cgroup_v1\n"));
+        assert!(plan.contains("section auto check limitscope check --json\n"));
+        let run = "section auto switches /tests/switches --test-threads=1 --nocapture one\n";
+        assert!(plan.contains(run), "{plan}");
+        assert!(!plan.contains("section tracepoint switches"));
+        assert!(check_filter("a_b::c").is_ok() && check_filter("a b").is_err());
+    }
+}

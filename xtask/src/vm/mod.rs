@@ -1,0 +1,173 @@
+//! The kernel matrix: the tests of the live kernel in guests with Debian's cloud kernels, one guest
+//! for each kernel and cgroup version, on each source that signals can be taken from.
+
+mod cpio;
+mod guest;
+mod image;
+mod kernels;
+mod matrix;
+mod passes;
+mod results;
+mod transcript;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::test::{Context, Tally};
+use guest::{Cgroups, Ended, Guest};
+use kernels::Kernel;
+use passes::Pass;
+
+/// Options of the kernel matrix.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Boot only this kernel, as in 6.1, `newest`, or `6.` for a row of them; may be repeated
+    #[arg(long, value_name = "KERNEL")]
+    kernel: Vec<String>,
+    /// Run only this pass; may be repeated
+    #[arg(long, value_name = "PASS")]
+    pass: Vec<Pass>,
+    /// Guests at a time, each with two CPUs
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    guests: usize,
+    /// Write docs/kernel-support.md from this run, which must be of all kernels and passes
+    #[arg(long, conflicts_with_all = ["kernel", "pass", "filter"])]
+    write_docs: bool,
+}
+
+/// How long a guest has.
+const GUEST: Duration = Duration::from_mins(15);
+
+/// Runs the matrix.
+pub fn run(context: &Context, options: &Options, tally: &mut Tally) {
+    if let Some(filter) = &context.filter
+        && let Err(error) = guest::check_filter(filter)
+    {
+        tally.fail(format!("{error:#}"));
+        return;
+    }
+    let folder = context.workspace.target.join("vm");
+    let Some(kernels) = kernels(context, &folder, &options.kernel, tally) else {
+        return;
+    };
+    let Some(shared) = file_system(context, &folder, tally) else {
+        return;
+    };
+    let guests = guests(kernels, options, context.filter.as_ref());
+    println!(
+        "\n=== vm: {} guests; their output is in {}",
+        guests.len(),
+        folder.display()
+    );
+    let budget = |own| context.steps.budget(own);
+    let ended = run_all(&guests, options.guests, |guest| {
+        guest.run(&shared, &folder, budget(GUEST))
+    });
+    let mut all = Vec::new();
+    for (guest, ended) in guests.iter().zip(ended) {
+        if let Some(ended) = tally.take(&guest.name(), ended) {
+            if ended.rebooted {
+                println!("vm: {}: its first boot failed", guest.name());
+            }
+            all.push(results::of(guest, &ended, tally));
+        }
+    }
+    print!("{}", matrix::text(&all));
+    if options.write_docs {
+        let file = context.workspace.root.join("docs/kernel-support.md");
+        let written = fs::write(&file, matrix::document(&all));
+        tally.take("docs/kernel-support.md", written.map_err(Into::into));
+    }
+}
+
+/// The kernels, fetched if need be; each that cannot be had is a failure.
+fn kernels(
+    context: &Context,
+    folder: &Path,
+    patterns: &[String],
+    tally: &mut Tally,
+) -> Option<Vec<Kernel>> {
+    let cache = folder.join("kernels");
+    let title = "vm: kernels";
+    let prepared = context.steps.here(title, || {
+        fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+        Ok(kernels::prepare(&cache, patterns))
+    });
+    let (kernels, failures) = tally.take(title, prepared)?;
+    for kernel in &kernels {
+        println!("vm: kernel {}", kernel.version);
+    }
+    for failure in failures {
+        println!("vm: {failure}");
+        tally.fail(failure);
+    }
+    Some(kernels)
+}
+
+/// What all guests have in common.
+fn file_system(context: &Context, folder: &Path, tally: &mut Tally) -> Option<PathBuf> {
+    let programs = image::build(context, tally)?;
+    let file = folder.join("shared.initrd");
+    let title = "vm: file system of the guests";
+    let packed = context.steps.here(title, || programs.pack(&file));
+    tally.take(title, packed)?;
+    Some(file)
+}
+
+/// The guests of these kernels, the ones with the longest way first.
+fn guests(kernels: Vec<Kernel>, options: &Options, filter: Option<&String>) -> Vec<Guest> {
+    let passes = if options.pass.is_empty() {
+        Pass::ALL.to_vec()
+    } else {
+        options.pass.clone()
+    };
+    let mut guests = Vec::new();
+    for kernel in kernels {
+        let mut versions = vec![Cgroups::V2];
+        if kernels::SLOTS[kernel.slot].v1 {
+            versions.push(Cgroups::V1);
+        }
+        for cgroups in versions {
+            guests.push(Guest {
+                kernel: kernel.clone(),
+                cgroups,
+                passes: passes.clone(),
+                filter: filter.cloned(),
+            });
+        }
+    }
+    guests
+}
+
+/// Runs them, so many at a time; the results are in the guests' order.
+fn run_all(
+    guests: &[Guest],
+    at_a_time: usize,
+    run: impl Fn(&Guest) -> Result<Ended> + Sync,
+) -> Vec<Result<Ended>> {
+    let next = Mutex::new(0..guests.len());
+    let ended = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..at_a_time.clamp(1, guests.len().max(1)) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some(number) = number else { break };
+                    let result = run(&guests[number]);
+                    let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+                    ended.push((number, result));
+                }
+            });
+        }
+    });
+    let mut ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+    ended.sort_by_key(|(number, _)| *number);
+    ended.into_iter().map(|(_, result)| result).collect()
+}

@@ -1,0 +1,225 @@
+//! What the guests' transcripts say: results of tests, agreement with referees, sources in use.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{
+    guest::{Cgroups, Ended, Guest},
+    passes::Pass,
+    transcript::Section,
+};
+use crate::test::{Outcome, Tally, TestResult, libtest};
+
+/// Begins a line in which a test tells a figure of ours, its referee's, and how far they are apart.
+const AGREEMENT: &str = "AGREEMENT: ";
+
+/// How the tests of a suite ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub passed: usize,
+    pub failed: usize,
+    pub skipped: usize,
+}
+
+/// A pass on a guest.
+pub struct Row {
+    pub kernel: String,
+    pub cgroups: Cgroups,
+    pub pass: Pass,
+    /// By suite; none where it was not run.
+    pub suites: BTreeMap<String, Counts>,
+    /// By figure: the largest distance from the referee in percent, and how many comparisons.
+    pub agreement: BTreeMap<String, (f64, usize)>,
+    pub seconds: f64,
+}
+
+/// What `limitscope check` says on a guest.
+#[derive(Default, Deserialize)]
+pub struct Check {
+    pub plan: Option<Plan>,
+    /// What the verifier took for each program, where the binary tells it.
+    #[serde(default)]
+    pub programs: Vec<Program>,
+}
+
+#[derive(Deserialize)]
+pub struct Plan {
+    pub signals: Vec<Signal>,
+}
+
+#[derive(Deserialize)]
+pub struct Signal {
+    pub signal: String,
+    pub source: String,
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+pub struct Program {
+    pub name: String,
+    pub verified_instructions: u64,
+    pub load_ns: u64,
+}
+
+/// One guest.
+pub struct GuestResults {
+    pub kernel: String,
+    pub cgroups: Cgroups,
+    pub check: Check,
+    pub rows: Vec<Row>,
+    /// Until the first process was ready, by the guest's clock.
+    pub boot_seconds: Option<f64>,
+    pub wall_seconds: f64,
+}
+
+/// Counts a guest's tests and reads its figures.
+pub fn of(guest: &Guest, ended: &Ended, tally: &mut Tally) -> GuestResults {
+    let name = guest.name();
+    if let Some(failure) = &ended.failure {
+        tally.fail(format!("{name}: {failure}"));
+    }
+    let mut results = GuestResults {
+        kernel: guest.kernel.label().to_owned(),
+        cgroups: guest.cgroups,
+        check: Check::default(),
+        rows: Vec::new(),
+        boot_seconds: ended.transcript.booted.as_ref().map(|(up, _)| *up),
+        wall_seconds: ended.wall.as_secs_f64(),
+    };
+    for &pass in &guest.passes {
+        let mut row = Row {
+            kernel: results.kernel.clone(),
+            cgroups: guest.cgroups,
+            pass,
+            suites: BTreeMap::new(),
+            agreement: BTreeMap::new(),
+            seconds: 0.0,
+        };
+        let sections = &ended.transcript.sections;
+        for suite in pass.suites() {
+            let place = format!("{name} {}", pass.name());
+            let of_suite = |s: &&Section| s.pass == pass.name() && s.name == suite;
+            let Some(section) = sections.iter().find(of_suite) else {
+                tally.fail(format!("{place} {suite}: not run"));
+                continue;
+            };
+            row.suite(suite, section, &place, tally);
+        }
+        results.rows.push(row);
+    }
+    let check = (ended.transcript.sections.iter()).find(|section| section.name == "check");
+    match check.map(|section| (section.code, serde_json::from_str(&section.output))) {
+        Some((Some(0), Ok(check))) => {
+            results.check = check;
+            tally.step(&format!("{name} check"), None);
+        }
+        Some((code, parsed)) => {
+            let why = parsed.err().map_or_else(
+                || format!("it ended with {code:?}"),
+                |error| format!("it ended with {code:?}, and its output is no JSON: {error}"),
+            );
+            let said = check.map_or("", |section| section.output.trim_end());
+            tally.fail(format!("{name} check: {why}:\n{said}"));
+        }
+        None if guest.passes.contains(&Pass::Auto) => {
+            tally.fail(format!("{name} check: not run"));
+        }
+        None => {}
+    }
+    results
+}
+
+impl Row {
+    fn suite(&mut self, suite: &str, section: &Section, place: &str, tally: &mut Tally) {
+        let title = format!("{place} {suite}");
+        self.seconds += section.seconds.max(0.0);
+        // The header that cargo would have printed.
+        let output = format!("     Running {suite} ({suite})\n{}", section.output);
+        let (tests, misread) = libtest::read(&output);
+        let mut counts = Counts::default();
+        for test in &tests {
+            match test.outcome {
+                Outcome::Passed => counts.passed += 1,
+                Outcome::Failed(_) => counts.failed += 1,
+                Outcome::Skipped(_) => counts.skipped += 1,
+            }
+        }
+        self.suites.insert(suite.to_owned(), counts);
+        let ended_well = match section.code {
+            Some(0) => counts.failed == 0,
+            // As libtest ends when tests failed.
+            Some(101) => counts.failed > 0,
+            _ => false,
+        };
+        let failure = match (misread, ended_well) {
+            (Some(misread), _) => Some(misread),
+            (None, true) => None,
+            (None, false) => Some(format!("ended with {:?}", section.code)),
+        };
+        if counts.failed > 0 || failure.is_some() {
+            println!("\n--- vm: {title} wrote:\n{}", section.output.trim_end());
+        }
+        let named = |test: TestResult| TestResult {
+            name: format!("{place} {}", test.name),
+            ..test
+        };
+        tally.tests(&title, tests.into_iter().map(named).collect(), failure);
+        for (figure, percent) in section.output.lines().filter_map(agreement) {
+            let (worst, number) = self.agreement.entry(figure).or_insert((0.0, 0));
+            if percent.abs() >= worst.abs() {
+                *worst = percent;
+            }
+            *number += 1;
+        }
+    }
+}
+
+/// `AGREEMENT: figure | ours | referee | percent`, maybe behind what the test runner wrote.
+fn agreement(line: &str) -> Option<(String, f64)> {
+    let (_, told) = line.split_once(AGREEMENT)?;
+    let mut parts = told.split(" | ");
+    let figure = parts.next()?.to_owned();
+    let percent = parts.nth(2)?.trim().parse().ok()?;
+    Some((figure, percent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_read() {
+        let line = "test one ... AGREEMENT: throttled time | 1010 | 1000 | +1.0000";
+        assert_eq!(agreement(line), Some(("throttled time".to_owned(), 1.0)));
+        assert_eq!(agreement("AGREEMENT: nothing"), None);
+    }
+
+    #[test]
+    fn a_suite_that_breaks_off_has_failed() {
+        let mut row = Row {
+            kernel: String::new(),
+            cgroups: Cgroups::V2,
+            pass: Pass::Auto,
+            suites: BTreeMap::new(),
+            agreement: BTreeMap::new(),
+            seconds: 0.0,
+        };
+        let mut tally = Tally::new("vm");
+        let section = Section {
+            output: "running 2 tests\ntest a ... AGREEMENT: x | 1 | 2 | -50\nok\ntest b ... "
+                .to_owned(),
+            ..Section::default()
+        };
+        row.suite("oom", &section, "guest", &mut tally);
+        let counts = Counts {
+            passed: 1,
+            failed: 1,
+            skipped: 0,
+        };
+        assert_eq!(row.suites["oom"], counts);
+        assert_eq!(row.agreement["x"], (-50.0, 1));
+        assert_eq!(tally.ran(), 3, "two tests, and that the suite broke off");
+    }
+}
