@@ -33,6 +33,12 @@ pub fn binary() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Arguments for `run` besides a test's own, for example to force a source of a signal.
+fn more_arguments() -> Vec<String> {
+    let more = env::var("LIMITSCOPE_TEST_ARGS").unwrap_or_default();
+    more.split_whitespace().map(str::to_owned).collect()
+}
+
 /// A command of the program that ends with the thread that starts it.
 pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Command> {
     let mut command = Command::new(binary()?);
@@ -125,7 +131,8 @@ pub struct Finished {
 impl Agent {
     /// Starts `limitscope run` with JSON on stdout and waits until it says that it is attached.
     pub fn start(args: &[&str]) -> Result<Self> {
-        let command = command([&["run", "--format", "json"], args].concat())?;
+        let mut command = command([&["run", "--format", "json"], args].concat())?;
+        command.args(more_arguments());
         let agent = Self::spawn(command)?;
         let started = agent.wait_for("the start of the agent", |line| {
             line.kind() == "agent" && line.value["agent.phase"] == "start"
