@@ -50,6 +50,10 @@ pub fn unthrottle_exit(ctx: FExitContext) -> u32 {
     // SAFETY: see `unthrottle_entry`.
     let ThrottledQueue { cfs_rq, clock } = unsafe { *ending };
     if cfs_rq == queue.0 && clock != 0 && !queue.is_throttled() {
+        // Read again: the argument itself is an address of a known type to the verifier, which the
+        // function takes none of, and the compiler knows the two to be the same.
+        // SAFETY: see `unthrottle_entry`.
+        let cfs_rq = unsafe { (&raw const (*ending).cfs_rq).read_volatile() };
         throttle::ended(cfs_rq, clock, THROTTLE_SOURCE_FEXIT);
     }
     0
