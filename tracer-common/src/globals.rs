@@ -94,6 +94,7 @@ offsets! {
     // Counts of the task itself: they tell a voluntary switch from an involuntary one exactly.
     TASK_NVCSW = "task_struct".["nvcsw"] for ContextSwitch;
     TASK_LAST_QUEUED = "task_struct".["sched_info.last_queued"] for ContextSwitch;
+    TASK_RUN_DELAY = "task_struct".["sched_info.run_delay"] for ContextSwitch;
     TASK_GROUP = "task_struct".["sched_task_group"] for ContextSwitch, CpuThrottle;
     // Since 6.18 a throttled task is parked by itself and says so.
     TASK_THROTTLED = "task_struct".["throttled"];
@@ -185,6 +186,8 @@ pub mod plan {
     pub const MEMCG_OOM_EVENT: &str = "MEMCG_OOM_EVENT";
     /// Bit of `cfs_rq.throttled` within the byte at its offset: a mask.
     pub const THROTTLED_MASK: &str = "THROTTLED_MASK";
+    /// 1: calls from CPU to CPU are seen (`csd_function_entry` and `_exit` are attached).
+    pub const CALLS_ARE_SEEN: &str = "CALLS_ARE_SEEN";
     /// 1: throttled intervals end where `unthrottle_cfs_rq` is seen (fexit); 0: at the timers.
     pub const THROTTLE_BY_FEXIT: &str = "THROTTLE_BY_FEXIT";
     /// `u64`: intervals shorter than this many nanoseconds are counted but not sent.

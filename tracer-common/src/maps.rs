@@ -22,6 +22,8 @@ pub const HISTOGRAMS_MAP: &str = "HISTOGRAMS";
 pub const CPU_STATES: &str = "CPU_STATES";
 /// Array of [`CacheLine`], index `cpu * CACHE_LINES + hash of the cgroup id`.
 pub const SLOT_CACHE: &str = "SLOT_CACHE";
+/// Array of [`TaskWait`], index the low bits of the thread id.
+pub const TASK_WAITS: &str = "TASK_WAITS";
 /// Hash from run queue (`struct cfs_rq *`) to [`OpenThrottle`].
 pub const OPEN_THROTTLES: &str = "OPEN_THROTTLES";
 /// Hash from run queue to [`LastThrottle`], least recently used go first.
@@ -157,6 +159,41 @@ pub struct CacheLine {
     /// Explicit padding, always 0.
     pub reserved: u32,
 }
+
+/// Entries of [`TASK_WAITS`]; a power of two.
+pub const TASK_WAIT_ENTRIES: u32 = 1 << 16;
+
+/// What a thread had waited when it was last put on a CPU.
+///
+/// A waiting thread that is moved to another CPU begins to wait anew there; what it waited before is
+/// only in its `run_delay`. Threads with the same low bits of their ids overwrite each other: then
+/// that part of one wait is missing.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskWait {
+    /// Address of the `task_struct`; [`TASK_PARKED`] is set while it is held up by a quota.
+    pub task: u64,
+    /// Its `sched_info.run_delay` in nanoseconds, the wait that had just ended included.
+    pub run_delay: u64,
+    /// The task's address (without the mark) xor its `run_delay`: two CPUs that write one entry at
+    /// one moment leave something that does not fit together.
+    pub check: u64,
+}
+
+impl TaskWait {
+    /// What `task` had waited, if the entry is its own and whole.
+    #[inline]
+    pub const fn of(&self, task: u64) -> Option<u64> {
+        if self.task & !TASK_PARKED == task && self.check == task ^ self.run_delay {
+            Some(self.run_delay)
+        } else {
+            None
+        }
+    }
+}
+
+/// See [`TaskWait::task`].
+pub const TASK_PARKED: u64 = 1;
 
 /// How many held slots one throttled run queue remembers: its own and those of descendants.
 pub const HELD_SLOTS: usize = 8;

@@ -9,7 +9,7 @@ use aya_ebpf::{
 use tracer_common::{
     maps::{
         CacheLine, CpuState, EVENTS_BYTES, Frozen, HASH_ENTRIES, Histogram, KILLS, LastThrottle,
-        MAX_ENDS, OpenThrottle, Slot, SlotCpu, THROTTLES_BYTES,
+        MAX_ENDS, OpenThrottle, Slot, SlotCpu, TASK_WAIT_ENTRIES, THROTTLES_BYTES, TaskWait,
     },
     records::CgroupLifecycle,
 };
@@ -88,6 +88,8 @@ pub static SLOTS: Array<Slot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static HISTOGRAMS: Array<Histogram> = Array::with_max_entries(1, 0);
 
+#[map]
+pub static TASK_WAITS: Array<TaskWait> = Array::with_max_entries(TASK_WAIT_ENTRIES, 0);
 #[map]
 pub static LEARNED: Array<Learned> = Array::with_max_entries(1, 0);
 #[map]

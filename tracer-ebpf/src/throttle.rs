@@ -14,6 +14,7 @@ use tracer_common::{
     header::CgroupKey,
     maps::{
         HELD_SLOTS, HIST_THROTTLED_INTERVAL, HeldSlot, LastThrottle, OpenThrottle, SLOT_UNKNOWN,
+        TASK_PARKED, TASK_WAIT_ENTRIES,
     },
     records::{KIND_THROTTLE_INTERVAL, THROTTLE_SOURCE_SWITCH, ThrottleInterval},
 };
@@ -24,7 +25,7 @@ use crate::{
     frozen,
     globals::{SLOT_HIERARCHY, THROTTLE_MIN_NS},
     kernel_types::{cfs_rq::CfsRq, task::Task},
-    maps::{CPU_STATES, LAST_THROTTLES, OPEN_THROTTLES, SLOTS, THROTTLES},
+    maps::{CPU_STATES, LAST_THROTTLES, OPEN_THROTTLES, SLOTS, TASK_WAITS, THROTTLES},
     slots::{look_up, record},
 };
 
@@ -41,6 +42,13 @@ pub extern "C" fn park(task: u64, slot: u32, cpu: u32) -> u32 {
     let mut entity = task.entity();
     let leaf = entity.cfs_rq();
     let cgroup = task.cgroup().id();
+    if let Some(entry) = TASK_WAITS.get_ptr_mut(task.pid() & (TASK_WAIT_ENTRIES - 1)) {
+        // SAFETY: an element of the array, see `sched_switch`.
+        let entry = unsafe { &mut *entry };
+        if entry.task == task.0 {
+            entry.task |= TASK_PARKED;
+        }
+    }
     for _ in 0..LEVELS {
         let cfs_rq = entity.cfs_rq();
         if cfs_rq.0 == 0 {

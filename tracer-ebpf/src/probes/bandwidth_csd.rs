@@ -52,7 +52,7 @@ pub fn csd_function_exit(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     ending.inside = 0;
-    end_noted(ending);
+    end_noted(ending, 0);
     0
 }
 

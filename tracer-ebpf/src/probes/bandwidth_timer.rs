@@ -22,10 +22,10 @@ use tracer_common::{
 
 use crate::{
     atomic::add_u64,
-    emit::{count, now},
+    emit::{count, cpu, now},
     globals::{
-        CFS_B_PERIOD_TIMER, CFS_B_SLACK_TIMER, CFS_RQ_THROTTLED_LIST, CSD_FUNC, HRTIMER_FUNCTION,
-        RQ_CFSB_CSD, TASK_GROUP, THROTTLE_BY_FEXIT, cpus, present,
+        CALLS_ARE_SEEN, CFS_B_PERIOD_TIMER, CFS_B_SLACK_TIMER, CFS_RQ_THROTTLED_LIST, CSD_FUNC,
+        HRTIMER_FUNCTION, RQ_CFSB_CSD, TASK_GROUP, THROTTLE_BY_FEXIT, cpus, present,
     },
     kernel_types::{
         bandwidth::Bandwidth,
@@ -146,7 +146,7 @@ pub fn note_list(ending: &mut Ending, head: u64, node: u32) {
 
 /// Ends the intervals of the noted run queues that are throttled no more.
 #[inline(always)]
-pub fn end_noted(ending: &Ending) {
+pub fn end_noted(ending: &Ending, in_timer: u32) {
     let most = if cpus() < MAX_ENDS as u32 {
         cpus()
     } else {
@@ -157,18 +157,24 @@ pub fn end_noted(ending: &Ending) {
             return;
         }
         let queue = ending.queues[index];
-        end_if_over(queue.cfs_rq, queue.clock);
+        end_if_over(queue.cfs_rq, queue.clock, in_timer);
     }
 }
 
+/// Where other CPUs are asked to end theirs, and do it within calls that are seen, the timer ends
+/// those of its own CPU alone: an answer may come before the timer returns, and counts there.
+///
 /// A clock of 0 is an interval that the kernel does not account (nothing was held up in it).
 #[inline(never)]
 #[unsafe(export_name = "throttle_end_if_over")]
-pub extern "C" fn end_if_over(cfs_rq: u64, clock: u64) -> u32 {
+pub extern "C" fn end_if_over(cfs_rq: u64, clock: u64, in_timer: u32) -> u32 {
     if clock == 0 {
         return 0;
     }
     let queue = CfsRq(cfs_rq);
+    if in_timer != 0 && CALLS_ARE_SEEN.load() == 1 && queue.rq().cpu() != cpu() {
+        return 0;
+    }
     if queue.is_throttled() && queue.throttled_clock() == clock {
         return 0;
     }
@@ -179,7 +185,7 @@ pub extern "C" fn end_if_over(cfs_rq: u64, clock: u64) -> u32 {
 #[inline(never)]
 fn leave(ending: &Ending) -> u32 {
     if THROTTLE_BY_FEXIT.load() == 0 {
-        end_noted(ending);
+        end_noted(ending, 1);
     }
     let quota = Bandwidth(ending.bandwidth);
     let periods = quota.nr_periods().wrapping_sub(ending.nr_periods);

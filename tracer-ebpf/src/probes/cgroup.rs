@@ -90,7 +90,7 @@ pub fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn is_followed(hierarchy: u32) -> bool {
-    hierarchy == 0 || hierarchy == SLOT_HIERARCHY.load() || hierarchy == MEMORY_HIERARCHY.load()
+    hierarchy == SLOT_HIERARCHY.load() || hierarchy == MEMORY_HIERARCHY.load()
 }
 
 /// Sends a record with as much of the path as there is.

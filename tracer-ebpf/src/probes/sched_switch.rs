@@ -15,7 +15,10 @@ use aya_ebpf::{
 };
 use tracer_common::{
     counters::{LOST_CLOCK, LOST_CPU},
-    maps::{CpuState, HIST_ON_CPU_SLICE, HIST_RUN_QUEUE_WAIT, SLOT_NONE, SLOT_UNKNOWN},
+    maps::{
+        CpuState, HIST_ON_CPU_SLICE, HIST_RUN_QUEUE_WAIT, SLOT_NONE, SLOT_UNKNOWN, TASK_PARKED,
+        TASK_WAIT_ENTRIES, TaskWait,
+    },
 };
 
 use crate::{
@@ -24,9 +27,9 @@ use crate::{
     globals::{
         CFS_RQ_RQ, CFS_RQ_THROTTLE_COUNT, MEASURE_SWITCHES, MEASURE_THROTTLE, RQ_CLOCK,
         SWITCH_HAS_STATE, TASK_CFS_RQ, TASK_CGROUPS, TASK_EXEC_RUNTIME, TASK_LAST_QUEUED,
-        TASK_NVCSW, TASK_PID, TASK_STATE, TASK_THROTTLED, present,
+        TASK_NVCSW, TASK_PID, TASK_RUN_DELAY, TASK_STATE, TASK_THROTTLED, present,
     },
-    maps::{CPU_STATES, SLOTS},
+    maps::{CPU_STATES, SLOTS, TASK_WAITS},
     read::direct,
     slots::{cgroup_id_of, counts, record, slot_of},
     throttle,
@@ -137,36 +140,66 @@ fn leave(ctx: &BtfTracePointContext, prev: u64, pid: u32, cpu: u32, state: &mut 
 fn enter(next: u64, pid: u32, cpu: u32, state: &mut CpuState) {
     let slot = slot_of(cgroup_id_of(next), cpu);
     if MEASURE_SWITCHES.load() == 1 {
-        let queued = direct::u64(next, TASK_LAST_QUEUED.load());
-        if queued != 0
-            && let Some(counts) = counts(slot, cpu)
-        {
-            let cfs_rq = direct::u64(next, TASK_CFS_RQ.load());
-            let clock = direct::u64(direct::u64(cfs_rq, CFS_RQ_RQ.load()), RQ_CLOCK.load());
-            let wait = clock.wrapping_sub(queued);
-            if (wait as i64) < 0 {
-                count(LOST_CLOCK);
-            } else {
-                // Only a wait that a throttled interval of this CPU ended in can have a throttled
-                // part.
-                let throttled = if MEASURE_THROTTLE.load() == 1 && state.last_end > queued {
-                    throttle::part_of_wait(as_number(state, next), queued, clock)
-                } else {
-                    0
-                };
-                let throttled = if throttled > wait { wait } else { throttled };
-                counts.wait_ns += wait - throttled;
-                counts.throttled_wait_ns += throttled;
-                counts.waits += 1;
-                record(slot, HIST_RUN_QUEUE_WAIT, wait - throttled);
-            }
-        }
+        wait_of(next, pid, slot, cpu, state);
         state.exec_start_ns = direct::u64(next, TASK_EXEC_RUNTIME.load());
         state.voluntary_start = direct::u64(next, TASK_NVCSW.load());
     }
     state.css_set = direct::u64(next, TASK_CGROUPS.load());
     state.pid = pid;
     state.slot = slot;
+}
+
+/// The wait of `next` that ends now.
+#[inline(always)]
+fn wait_of(next: u64, pid: u32, slot: u32, cpu: u32, state: &mut CpuState) {
+    let queued = direct::u64(next, TASK_LAST_QUEUED.load());
+    let run_delay = direct::u64(next, TASK_RUN_DELAY.load());
+    let mut wait = 0;
+    let mut throttled = 0;
+    if queued != 0 {
+        let cfs_rq = direct::u64(next, TASK_CFS_RQ.load());
+        let clock = direct::u64(direct::u64(cfs_rq, CFS_RQ_RQ.load()), RQ_CLOCK.load());
+        wait = clock.wrapping_sub(queued);
+        if (wait as i64) < 0 {
+            count(LOST_CLOCK);
+            return;
+        }
+        // Only a wait that a throttled interval of this CPU ended in can have a throttled part.
+        if MEASURE_THROTTLE.load() == 1 && state.last_end > queued {
+            let part = throttle::part_of_wait(as_number(state, next), queued, clock);
+            throttled = if part > wait { wait } else { part };
+        }
+    }
+    let after = run_delay + wait;
+    if let Some(entry) = TASK_WAITS.get_ptr_mut(pid & (TASK_WAIT_ENTRIES - 1)) {
+        // SAFETY: an element of the array. Another CPU can write it at the same moment for another
+        // thread; its check tells.
+        let entry = unsafe { &mut *entry };
+        if let Some(before) = entry.of(next) {
+            // What it waited on other CPUs since it last ran.
+            let elsewhere = run_delay.wrapping_sub(before);
+            if (elsewhere as i64) > 0 {
+                wait += elsewhere;
+                if entry.task & TASK_PARKED != 0 {
+                    throttled += elsewhere;
+                }
+            }
+        }
+        *entry = TaskWait {
+            task: next,
+            run_delay: after,
+            check: next ^ after,
+        };
+    }
+    if wait == 0 && queued == 0 {
+        return;
+    }
+    if let Some(counts) = counts(slot, cpu) {
+        counts.wait_ns += wait - throttled;
+        counts.throttled_wait_ns += throttled;
+        counts.waits += 1;
+        record(slot, HIST_RUN_QUEUE_WAIT, wait - throttled);
+    }
 }
 
 /// The address of a task as a number without type, as global functions take it: once through the

@@ -247,13 +247,11 @@ fn object(_args: &RunArgs) -> Result<Option<Vec<u8>>> {
 
 /// `host.name`: on Kubernetes the node's name, which the pod's manifest hands in.
 fn host_name() -> String {
-    std::env::var("NODE_NAME")
+    let given = std::env::var("NODE_NAME")
         .ok()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| {
-            rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned()
-        })
+        .filter(|name| !name.is_empty());
+    given.unwrap_or_else(|| {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        name.trim().to_owned()
+    })
 }

@@ -62,6 +62,15 @@ impl ControllerFiles {
         })
     }
 
+    /// Whether all of the cgroup dies together (`memory.oom.group`, v2 alone).
+    pub fn oom_group(&self, path: &[u8]) -> bool {
+        let file = self
+            .directory(path)
+            .map(|directory| directory.join("memory.oom.group"));
+        self.version == CgroupVersion::V2
+            && file.is_some_and(|file| fs::read(file).is_ok_and(|text| text.starts_with(b"1")))
+    }
+
     /// Throttled time of the cgroup by the kernel's account, in nanoseconds.
     pub fn throttled_ns(&self, path: &[u8]) -> Option<u64> {
         let text = fs::read_to_string(self.directory(path)?.join("cpu.stat")).ok()?;
@@ -81,7 +90,7 @@ impl ControllerFiles {
             CgroupVersion::V1 => "tasks",
         };
         let text = fs::read(self.directory(path)?.join(name)).ok()?;
-        Some(text.iter().filter(|byte| **byte == b'\n').count() as u64)
+        Some(text.split_inclusive(|byte| *byte == b'\n').count() as u64)
     }
 }
 

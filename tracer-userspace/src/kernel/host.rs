@@ -114,10 +114,7 @@ impl HostFacts {
         let self_cgroup = bytes("/proc/self/cgroup")?;
         let status = text("/proc/self/status")?;
         Ok(Self {
-            kernel_release: rustix::system::uname()
-                .release()
-                .to_string_lossy()
-                .into_owned(),
+            kernel_release: text("/proc/sys/kernel/osrelease")?.trim().to_owned(),
             possible_cpus: cpu_list("/sys/devices/system/cpu/possible")?.highest + 1,
             online_cpus: cpu_list("/sys/devices/system/cpu/online")?.count,
             page_size: rustix::param::page_size() as u64,

@@ -188,6 +188,12 @@ impl Tracer {
     /// Gives back the memory that only attaching needs.
     pub fn finish_attaching(&mut self) {
         self.btf = None;
+        // The types of a kernel take some 20 MiB while they are read; the allocator would keep it.
+        // SAFETY: the call has no precondition.
+        #[cfg(target_env = "gnu")]
+        unsafe {
+            libc::malloc_trim(0);
+        }
     }
 
     /// What the kernel counted for one program; `None` where it is not loaded.

@@ -106,6 +106,7 @@ impl Plan {
         let flags = [
             (globals::SLOT_BY_TASK_GROUP, by_task_group),
             (globals::KILLS_ARE_SIGNALLED, uses("signal_generate")),
+            (globals::CALLS_ARE_SEEN, uses("csd_function_entry")),
             (globals::THROTTLE_BY_FEXIT, throttle == Source::Fexit),
             (
                 globals::MEASURE_SWITCHES,

@@ -111,8 +111,14 @@ pub struct OomKillEvent {
     pub order: Option<i32>,
     /// `gfp_t` of the allocation, where known.
     pub gfp_flags: Option<u32>,
+    /// Whether all of a cgroup had to die together (`memory.oom.group`).
+    pub group: bool,
     /// Which victim of this OOM it is, from 1.
     pub victim_number: u32,
+    /// Victims of this OOM: of a group kill all, else those so far.
+    pub victims: u32,
+    /// The thread that handles the OOM: the same for all victims of one.
+    pub trigger_thread: u32,
     /// Which source told it (`oom.source`).
     pub source: &'static str,
     /// Memory of the victim's container, read when the record arrived.

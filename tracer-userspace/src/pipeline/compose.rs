@@ -100,7 +100,17 @@ pub fn oom_kill(
         trigger_container: identity_of(index, kill.trigger.memory_cgroup),
         order: None,
         gfp_flags: None,
+        group: judgement.domain.is_some_and(|domain| {
+            let levels = kill.levels.iter().take(domain.levels_up + 1);
+            levels
+                .filter_map(|level| index.identity(level.cgroup))
+                .any(|identity| {
+                    memory.is_some_and(|files| files.oom_group(identity.cgroup_path.as_bytes()))
+                })
+        }),
         victim_number: judgement.victim_number,
+        victims: judgement.victim_number,
+        trigger_thread: kill.trigger.thread,
         source: "tracepoint",
         container_memory,
     }

@@ -6,6 +6,7 @@
 mod compose;
 mod containers;
 mod filter;
+mod group_kills;
 mod outputs;
 mod own_cost;
 mod slots;
@@ -121,7 +122,7 @@ pub async fn run(
             Some(message) = names.recv() => pipeline.name(message, &mut outputs),
             _ = ticks.tick() => {
                 drain(&mut pipeline, &mut events, &mut throttles, &mut outputs, &sources)
-                    .and_then(|()| pipeline.interval(&mut outputs))
+                    .and_then(|()| pipeline.interval(&mut outputs, &sources))
             }
             () = sleep_until(deadline.unwrap_or(begin)), if deadline.is_some() => {
                 pipeline.stop_waiting(&mut outputs)

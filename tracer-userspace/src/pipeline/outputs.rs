@@ -190,7 +190,7 @@ impl Outputs {
 
     /// Events that nobody got.
     pub fn lost(&self) -> u64 {
-        self.output.lost() + self.unwritable
+        self.output.lost() + self.unwritable + self.hlog.as_ref().map_or(0, HlogWriter::lost)
     }
 
     /// Writes the report and everything that is left. All is tried; the first failure is told.

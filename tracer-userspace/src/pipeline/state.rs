@@ -1,15 +1,18 @@
 //! What is known during a run, and what each thing that happens does to it.
 
+mod agent;
+mod cgroups;
+
 use std::time::Duration;
 
 use rustix::time::ClockId;
 use tokio::time::Instant;
-use tracer_common::counters;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{
     compose::{self, clock_ns},
     containers::{Containers, Files},
+    group_kills::GroupKills,
     outputs::Outputs,
     own_cost::OwnCost,
     slots::SlotTable,
@@ -17,15 +20,14 @@ use super::{
 };
 use crate::{
     analyse::oom_domain::OomJudge,
-    events::{CgroupEvent, CgroupOperation, Record, decode},
+    events::{Record, decode},
     identity::{
         index::{CgroupIndex, Change, ChangeKind, IndexConfig},
         names::{NameMessage, NameSource, SourceState},
-        walk::Walk,
     },
     kernel::{cgroup_files::ControllerFiles, host::HostFacts, loader::Tracer, plan::Plan},
     model::{
-        event::{AgentEvent, AgentPhase, EventBody, EventKind, Lifecycle, Lost},
+        event::{AgentPhase, EventBody, EventKind, Lifecycle},
         identity::{CgroupKey, Identity, Level},
         plan::PlanSummary,
     },
@@ -44,6 +46,7 @@ pub struct Pipeline {
     judge: OomJudge,
     containers: Containers,
     waiting: WaitingRoom,
+    groups: GroupKills,
     files: Files,
     cost: OwnCost,
     plan: PlanSummary,
@@ -79,6 +82,7 @@ impl Pipeline {
             judge: OomJudge::default(),
             containers: Containers::default(),
             waiting: WaitingRoom::default(),
+            groups: GroupKills::default(),
             files,
             cost: OwnCost::new(host.page_size),
             plan: plan.summary(),
@@ -98,86 +102,6 @@ impl Pipeline {
     /// For attaching.
     pub const fn tracer_mut(&mut self) -> &mut Tracer {
         &mut self.tracer
-    }
-
-    /// Takes in the cgroups that exist already.
-    pub fn walk(&mut self, host: &HostFacts) {
-        let mut walked = Vec::new();
-        for hierarchy in [host.cgroups.slots(), host.cgroups.with_controller("memory")]
-            .into_iter()
-            .flatten()
-        {
-            if walked.contains(&hierarchy.id) {
-                continue;
-            }
-            walked.push(hierarchy.id);
-            let Some(mount) = &hierarchy.mount else {
-                warn!(
-                    "the cgroup hierarchy {} is not mounted here: cgroups that exist already have no \
-                     names, and limits and usage are missing in the output",
-                    hierarchy.label()
-                );
-                continue;
-            };
-            let root = mount.root.as_os_str().as_encoded_bytes();
-            let mut walk = match Walk::new(&mount.path, root, hierarchy.id) {
-                Ok(walk) => walk,
-                Err(error) => {
-                    warn!(
-                        "cannot read the cgroups at {}: {error}",
-                        mount.path.display()
-                    );
-                    continue;
-                }
-            };
-            for found in walk.by_ref() {
-                let _ = self
-                    .index
-                    .insert(found.key, found.parent_id, &found.path, None);
-                if found.key.hierarchy == self.slot_hierarchy {
-                    self.give_slot(found.key, found.parent_id == 0);
-                }
-            }
-            if let Some(error) = walk.first_error() {
-                warn!("{} cgroups could not be read: {error}", walk.skipped());
-            }
-        }
-    }
-
-    fn give_slot(&mut self, key: CgroupKey, root: bool) {
-        let owner = self.index.owner(key);
-        let container = (owner != key && self.is_container(owner)).then_some(owner.id);
-        if let Err(error) = self.slots.give(&mut self.tracer, key.id, container) {
-            self.slots_refused += 1;
-            self.say_slots_full(&error.to_string());
-            return;
-        }
-        if root
-            && let Err(error) = self
-                .slots
-                .share_root_with_autogroups(&mut self.tracer, key.id)
-        {
-            debug!("autogroups have no slot: {error}");
-        }
-        if self.is_container(key) {
-            self.slots.mark_container(&mut self.tracer, key.id);
-        }
-    }
-
-    fn say_slots_full(&mut self, why: &str) {
-        if !self.said_slots_full {
-            self.said_slots_full = true;
-            warn!(
-                "some cgroups get no counters of their own ({why}; {} in use): raise --max-cgroups",
-                self.slots.used()
-            );
-        }
-    }
-
-    fn is_container(&self, key: CgroupKey) -> bool {
-        self.index
-            .identity(key)
-            .is_some_and(|who| who.level == Level::Container && self.index.owner(key) == key)
     }
 
     /// A record from before the start: only births and deaths count.
@@ -238,11 +162,11 @@ impl Pipeline {
                     self.page_size,
                 );
                 self.ask(&event.container, sources);
-                self.emit(
-                    kill.monotonic_ns,
-                    EventBody::OomKill(Box::new(event)),
-                    outputs,
-                )
+                let now = clock_ns(ClockId::Monotonic);
+                match self.groups.admit(now, kill.monotonic_ns, Box::new(event)) {
+                    Some(event) => self.emit(kill.monotonic_ns, EventBody::OomKill(event), outputs),
+                    None => Ok(()),
+                }
             }
             Record::Throttle(interval) => {
                 if !outputs.wants(EventKind::CpuThrottle) {
@@ -254,39 +178,6 @@ impl Pipeline {
                     EventBody::CpuThrottle(Box::new(event)),
                     outputs,
                 )
-            }
-        }
-    }
-
-    /// Takes in a birth or death.
-    fn cgroup(&mut self, event: &CgroupEvent) -> Option<Change> {
-        let key = event.key;
-        match event.operation {
-            CgroupOperation::Made | CgroupOperation::Attached => {
-                let born = (event.operation == CgroupOperation::Made).then_some(event.monotonic_ns);
-                let change = self.index.insert(key, event.parent_id, &event.path, born);
-                if let Some(slot) = event.slot {
-                    self.slots.given(&self.tracer, key.id, slot);
-                    if self.is_container(key) {
-                        self.slots.mark_container(&mut self.tracer, key.id);
-                    }
-                } else if key.hierarchy == self.slot_hierarchy {
-                    self.say_slots_full("no slot is free");
-                }
-                if key.hierarchy == self.memory_hierarchy {
-                    self.judge.born(key);
-                }
-                change
-            }
-            CgroupOperation::Removed => self.index.removed(key, event.monotonic_ns),
-            CgroupOperation::Released => {
-                if key.hierarchy == self.slot_hierarchy {
-                    self.gone.push(key);
-                }
-                if key.hierarchy == self.memory_hierarchy {
-                    self.judge.gone(key);
-                }
-                self.index.removed(key, event.monotonic_ns)
             }
         }
     }
@@ -363,7 +254,13 @@ impl Pipeline {
 
     /// When the first waiting event goes out without a name.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let at = self.waiting.next_deadline_ns()?;
+        let at = [
+            self.waiting.next_deadline_ns(),
+            self.groups.next_deadline_ns(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()?;
         let now = clock_ns(ClockId::Monotonic);
         Some(Instant::now() + Duration::from_nanos(at.saturating_sub(now)))
     }
@@ -375,6 +272,9 @@ impl Pipeline {
     }
 
     fn let_go(&mut self, now_ns: Option<u64>, outputs: &mut Outputs) -> Result<(), Closed> {
+        for (at, event) in self.groups.complete(now_ns) {
+            self.emit(at, EventBody::OomKill(event), outputs)?;
+        }
         for (at, body) in self.waiting.expired(now_ns) {
             outputs.emit(at, body)?;
         }
@@ -398,8 +298,18 @@ impl Pipeline {
     }
 
     /// An interval is over.
-    pub fn interval(&mut self, outputs: &mut Outputs) -> Result<(), Closed> {
+    pub fn interval(
+        &mut self,
+        outputs: &mut Outputs,
+        sources: &[&dyn NameSource],
+    ) -> Result<(), Closed> {
         let now = self.read_slots(outputs)?;
+        // Containers that nobody could name yet, e.g. while their runtime was away.
+        for (_, identity) in self.index.live_owners() {
+            if identity.unresolved.is_some() {
+                self.ask(&identity, sources);
+            }
+        }
         for key in std::mem::take(&mut self.gone) {
             self.slots
                 .gone(&mut self.tracer, key.id, now + SLOT_GRACE_NS);
@@ -436,35 +346,5 @@ impl Pipeline {
         let now = self.read_slots(outputs)?;
         outputs.interval();
         self.agent(AgentPhase::Stop, now, outputs)
-    }
-
-    fn agent(&mut self, phase: AgentPhase, now: u64, outputs: &mut Outputs) -> Result<(), Closed> {
-        let cost = (phase != AgentPhase::Start).then(|| self.cost.reading(&self.tracer));
-        let event = AgentEvent {
-            phase,
-            plan: self.plan.clone(),
-            lost: self.lost(outputs),
-            cost,
-            attached_after_ns: self.attached_after_ns,
-        };
-        outputs.emit(now, EventBody::Agent(Box::new(event)))
-    }
-
-    fn lost(&self, outputs: &Outputs) -> Lost {
-        let count = |counter| self.tracer.counter(counter);
-        Lost {
-            ring: count(counters::LOST_RING_OOM)
-                + count(counters::LOST_RING_THROTTLE)
-                + count(counters::LOST_RING_CGROUP),
-            slots: count(counters::LOST_SLOTS) + self.slots_refused + self.index.refused(),
-            clock: count(counters::LOST_CLOCK),
-            undecodable: self.undecodable,
-            sink: outputs.lost(),
-            maps: count(counters::LOST_MAP_FULL)
-                + count(counters::LOST_THROTTLE_LIST)
-                + count(counters::LOST_CPU),
-            reads: count(counters::FAILED_READ),
-            unseen_throttle_ns: self.containers.unseen_throttle_ns,
-        }
     }
 }

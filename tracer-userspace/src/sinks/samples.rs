@@ -99,7 +99,10 @@ pub fn oom() -> OomKillEvent {
         trigger_container: web,
         order: Some(0),
         gfp_flags: Some(0xcc0),
+        group: false,
         victim_number: 1,
+        victims: 1,
+        trigger_thread: 4310,
         source: "tracepoint",
         container_memory: Some(MemoryReading {
             current_bytes: 14 * MIB,

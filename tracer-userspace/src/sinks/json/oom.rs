@@ -24,7 +24,9 @@ pub fn write<M: SerializeMap>(
     }
     fields.maybe("oom.order", event.order)?;
     fields.maybe("oom.gfp_flags", event.gfp_flags)?;
+    fields.put("oom.group", &event.group)?;
     fields.put("oom.victim_number", &event.victim_number)?;
+    fields.put("oom.victims", &event.victims)?;
     victim(fields, event)?;
     fields.put("oom.trigger.process.pid", &event.trigger.pid)?;
     fields.text("oom.trigger.process.command", &event.trigger.command)?;

@@ -1,7 +1,6 @@
 //! Every event's line, written out, and what hostile text does to it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -63,7 +62,7 @@ fn a_period_of_zero_gives_no_cpus() {
 #[test]
 fn oom_kill_has_its_contract() {
     let got = body_of(EventBody::OomKill(Box::new(samples::oom())));
-    let rest = r#""oom.summary":"killed `java` (pid 4211, 497 MiB anonymous) because container web reached its memory limit of 512 MiB; `curl` (pid 4310) asked for the page","oom.scope":"memory_cgroup","oom.source":"tracepoint","oom.limit.cgroup":"/docker/4f2a","oom.limit.level":"container","oom.limit.bytes":536870912,"oom.limit.memory_and_swap":false,"oom.limit.evidence":"memcg_event","oom.usage_bytes":536870912,"oom.order":0,"oom.gfp_flags":3264,"oom.victim_number":1,"oom.victim.process.pid":4211,"oom.victim.process.thread":4230,"oom.victim.process.parent_pid":4200,"oom.victim.process.command":"java","oom.victim.process.command_line":"java -jar app.jar","oom.victim.process.user.id":1000,"oom.victim.oom_score_adj":0,"oom.victim.age_ns":83500000000,"oom.victim.memory.total_vm_bytes":3145728000,"oom.victim.memory.anon_bytes":521142272,"oom.victim.memory.file_bytes":12582912,"oom.victim.memory.shmem_bytes":0,"oom.victim.memory.swap_bytes":0,"oom.victim.memory.page_tables_bytes":1572864,"oom.victim.memory.exact":true,"oom.trigger.process.pid":4310,"oom.trigger.process.command":"curl","oom.trigger.container.id":"4f2a","oom.trigger.container.name":"web","memory.current_bytes":14680064,"memory.limit_bytes":536870912,"memory.peak_bytes":536870912"#;
+    let rest = r#""oom.summary":"killed `java` (pid 4211, 497 MiB anonymous) because container web reached its memory limit of 512 MiB; `curl` (pid 4310) asked for the page","oom.scope":"memory_cgroup","oom.source":"tracepoint","oom.limit.cgroup":"/docker/4f2a","oom.limit.level":"container","oom.limit.bytes":536870912,"oom.limit.memory_and_swap":false,"oom.limit.evidence":"memcg_event","oom.usage_bytes":536870912,"oom.order":0,"oom.gfp_flags":3264,"oom.group":false,"oom.victim_number":1,"oom.victims":1,"oom.victim.process.pid":4211,"oom.victim.process.thread":4230,"oom.victim.process.parent_pid":4200,"oom.victim.process.command":"java","oom.victim.process.command_line":"java -jar app.jar","oom.victim.process.user.id":1000,"oom.victim.oom_score_adj":0,"oom.victim.age_ns":83500000000,"oom.victim.memory.total_vm_bytes":3145728000,"oom.victim.memory.anon_bytes":521142272,"oom.victim.memory.file_bytes":12582912,"oom.victim.memory.shmem_bytes":0,"oom.victim.memory.swap_bytes":0,"oom.victim.memory.page_tables_bytes":1572864,"oom.victim.memory.exact":true,"oom.trigger.process.pid":4310,"oom.trigger.process.command":"curl","oom.trigger.container.id":"4f2a","oom.trigger.container.name":"web","memory.current_bytes":14680064,"memory.limit_bytes":536870912,"memory.peak_bytes":536870912"#;
     assert_eq!(got, format!("{WEB}{rest}"));
 }
 
@@ -177,30 +176,4 @@ fn tag_characters_become_surrogate_pairs() {
         got.contains("\"process.linux.cgroup\":\"a\\udb40\\udc41ä\\u009b\""),
         "{got}"
     );
-}
-
-/// Prints events per second; `cargo test --release -- --ignored --nocapture json_throughput`.
-#[test]
-#[ignore = "a measurement, for release builds"]
-fn json_throughput() {
-    let event = samples::event(EventBody::CpuThrottle(Box::new(samples::throttle())));
-    let writer = JsonLines::new("node-1".into(), samples::clock());
-    let mut out = Vec::new();
-    let count = 1_000_000u32;
-    for _ in 0..5 {
-        let start = Instant::now();
-        let mut bytes = 0;
-        for _ in 0..count {
-            out.clear();
-            writer.write(&event, &mut out).unwrap();
-            bytes += out.len();
-        }
-        let seconds = start.elapsed().as_secs_f64();
-        println!(
-            "{:.0} events/s, {:.0} ns and {} bytes each",
-            f64::from(count) / seconds,
-            seconds * 1e9 / f64::from(count),
-            bytes / count as usize
-        );
-    }
 }

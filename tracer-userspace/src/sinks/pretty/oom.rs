@@ -58,8 +58,16 @@ fn victim(lines: &mut Lines<'_>, event: &OomKillEvent) -> io::Result<()> {
     let mut facts = vec![process(&event.victim), format!("user {}", event.victim_uid)];
     facts.extend(event.victim_age_ns.map(|age| format!("{} old", Nanos(age))));
     facts.push(format!("oom_score_adj {}", event.victim_oom_score_adj));
-    if event.victim_number > 1 {
-        facts.push(format!("victim {} of this OOM", event.victim_number));
+    if event.victims > 1 {
+        let why = if event.group {
+            ", all of it by memory.oom.group"
+        } else {
+            ""
+        };
+        facts.push(format!(
+            "victim {} of {}{why}",
+            event.victim_number, event.victims
+        ));
     }
     lines.line("victim", &facts.join(", "))?;
     match &event.victim_command_line {

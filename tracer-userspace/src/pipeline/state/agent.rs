@@ -1,0 +1,47 @@
+//! What the agent says about itself.
+
+use tracer_common::counters;
+
+use super::{Outputs, Pipeline};
+use crate::{
+    model::event::{AgentEvent, AgentPhase, EventBody, Lost},
+    sinks::output::Closed,
+};
+
+impl Pipeline {
+    /// Writes an `agent` event.
+    pub(super) fn agent(
+        &mut self,
+        phase: AgentPhase,
+        now: u64,
+        outputs: &mut Outputs,
+    ) -> Result<(), Closed> {
+        let cost = (phase != AgentPhase::Start).then(|| self.cost.reading(&self.tracer));
+        let event = AgentEvent {
+            phase,
+            plan: self.plan.clone(),
+            lost: self.lost(outputs),
+            cost,
+            attached_after_ns: self.attached_after_ns,
+        };
+        outputs.emit(now, EventBody::Agent(Box::new(event)))
+    }
+
+    fn lost(&self, outputs: &Outputs) -> Lost {
+        let count = |counter| self.tracer.counter(counter);
+        Lost {
+            ring: count(counters::LOST_RING_OOM)
+                + count(counters::LOST_RING_THROTTLE)
+                + count(counters::LOST_RING_CGROUP),
+            slots: count(counters::LOST_SLOTS) + self.slots_refused + self.index.refused(),
+            clock: count(counters::LOST_CLOCK),
+            undecodable: self.undecodable,
+            sink: outputs.lost(),
+            maps: count(counters::LOST_MAP_FULL)
+                + count(counters::LOST_THROTTLE_LIST)
+                + count(counters::LOST_CPU),
+            reads: count(counters::FAILED_READ),
+            unseen_throttle_ns: self.containers.unseen_throttle_ns,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Cgroups: those that are there, those that come and go, and their slots.
+
+use tracing::{debug, warn};
+
+use super::Pipeline;
+use crate::{
+    events::{CgroupEvent, CgroupOperation},
+    identity::{index::Change, walk::Walk},
+    kernel::host::HostFacts,
+    model::identity::{CgroupKey, Level},
+};
+
+impl Pipeline {
+    /// Takes in the cgroups that exist already.
+    pub fn walk(&mut self, host: &HostFacts) {
+        let mut walked = Vec::new();
+        for hierarchy in [host.cgroups.slots(), host.cgroups.with_controller("memory")]
+            .into_iter()
+            .flatten()
+        {
+            if walked.contains(&hierarchy.id) {
+                continue;
+            }
+            walked.push(hierarchy.id);
+            let Some(mount) = &hierarchy.mount else {
+                warn!(
+                    "the cgroup hierarchy {} is not mounted here: cgroups that exist already have no \
+                     names, and limits and usage are missing in the output",
+                    hierarchy.label()
+                );
+                continue;
+            };
+            let root = mount.root.as_os_str().as_encoded_bytes();
+            let mut walk = match Walk::new(&mount.path, root, hierarchy.id) {
+                Ok(walk) => walk,
+                Err(error) => {
+                    warn!(
+                        "cannot read the cgroups at {}: {error}",
+                        mount.path.display()
+                    );
+                    continue;
+                }
+            };
+            for found in walk.by_ref() {
+                let _ = self
+                    .index
+                    .insert(found.key, found.parent_id, &found.path, None);
+                if found.key.hierarchy == self.slot_hierarchy {
+                    self.give_slot(found.key, found.parent_id == 0);
+                }
+            }
+            if let Some(error) = walk.first_error() {
+                warn!("{} cgroups could not be read: {error}", walk.skipped());
+            }
+        }
+    }
+
+    fn give_slot(&mut self, key: CgroupKey, root: bool) {
+        let owner = self.index.owner(key);
+        let container = (owner != key && self.is_container(owner)).then_some(owner.id);
+        if let Err(error) = self.slots.give(&mut self.tracer, key.id, container) {
+            self.slots_refused += 1;
+            self.say_slots_full(&error.to_string());
+            return;
+        }
+        if root
+            && let Err(error) = self
+                .slots
+                .share_root_with_autogroups(&mut self.tracer, key.id)
+        {
+            debug!("autogroups have no slot: {error}");
+        }
+        if self.is_container(key) {
+            self.slots.mark_container(&mut self.tracer, key.id);
+        }
+    }
+
+    fn say_slots_full(&mut self, why: &str) {
+        if !self.said_slots_full {
+            self.said_slots_full = true;
+            warn!(
+                "some cgroups get no counters of their own ({why}; {} in use): raise --max-cgroups",
+                self.slots.used()
+            );
+        }
+    }
+
+    pub(super) fn is_container(&self, key: CgroupKey) -> bool {
+        self.index
+            .identity(key)
+            .is_some_and(|who| who.level == Level::Container && self.index.owner(key) == key)
+    }
+
+    /// Takes in a birth or death.
+    pub(super) fn cgroup(&mut self, event: &CgroupEvent) -> Option<Change> {
+        let key = event.key;
+        match event.operation {
+            CgroupOperation::Made | CgroupOperation::Attached => {
+                let born = (event.operation == CgroupOperation::Made).then_some(event.monotonic_ns);
+                let change = self.index.insert(key, event.parent_id, &event.path, born);
+                if let Some(slot) = event.slot {
+                    self.slots.given(&self.tracer, key.id, slot);
+                    if self.is_container(key) {
+                        self.slots.mark_container(&mut self.tracer, key.id);
+                    }
+                } else if key.hierarchy == self.slot_hierarchy {
+                    self.say_slots_full("no slot is free");
+                }
+                if key.hierarchy == self.memory_hierarchy {
+                    self.judge.born(key);
+                }
+                change
+            }
+            CgroupOperation::Removed => self.index.removed(key, event.monotonic_ns),
+            CgroupOperation::Released => {
+                if key.hierarchy == self.slot_hierarchy {
+                    self.gone.push(key);
+                }
+                if key.hierarchy == self.memory_hierarchy {
+                    self.judge.gone(key);
+                }
+                self.index.removed(key, event.monotonic_ns)
+            }
+        }
+    }
+}
