@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use limitscope::cli::{check, report, run};
+use limitscope::cli::{check, demo, report, run};
 use rustix::time::{ClockId, clock_gettime};
 use tracing_subscriber::EnvFilter;
 
@@ -31,6 +31,11 @@ enum Command {
     Report(report::ReportArgs),
     /// What this machine offers, what would be measured and how, what is missing
     Check(check::CheckArgs),
+    /// Show what limitscope sees, in containers made for it
+    Demo(demo::DemoArgs),
+    /// A process of the demo
+    #[command(hide = true)]
+    DemoWorkload(demo::workload::WorkloadArgs),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +53,8 @@ fn main() -> ExitCode {
         None => run::run(&arguments.run, started_ns),
         Some(Command::Run(args)) => run::run(args, started_ns),
         Some(Command::Report(args)) => report::run(args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Demo(args)) => demo::run(args),
+        Some(Command::DemoWorkload(args)) => demo::workload::run(args),
         Some(Command::Check(args)) => check::run(args, limitscope::kernel::trial::fexit()),
     };
     result.unwrap_or_else(|error| {

@@ -18,8 +18,7 @@ use crate::model::throttle::ThrottleEvent;
 use crate::sinks::text::{Nanos, Visible};
 use crate::sinks::wall_clock::WallClock;
 
-use style::Styles;
-pub use style::wants_color;
+pub use style::{Styles, wants_color};
 
 /// Columns of the time, in front of everything; further lines of a block are indented by them.
 const INDENT: usize = 14;
