@@ -6,7 +6,7 @@ use super::super::{
     limits::CpuStat,
     seen::{AgentSeen, Seen},
 };
-use super::*;
+use super::{layout::WIDTH, *};
 
 fn outcome() -> Outcome {
     Outcome {
