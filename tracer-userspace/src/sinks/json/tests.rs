@@ -177,3 +177,15 @@ fn tag_characters_become_surrogate_pairs() {
         "{got}"
     );
 }
+
+#[test]
+fn the_documentation_names_every_key() {
+    let page = include_str!("../../../../docs/events.md");
+    for event in samples::all() {
+        let line: Value = serde_json::from_str(&line(&event)).unwrap();
+        for key in line.as_object().unwrap().keys() {
+            let named = page.contains(&format!("`{key}`"));
+            assert!(named, "docs/events.md is without `{key}`: {line}");
+        }
+    }
+}
