@@ -175,7 +175,9 @@ fn wait_of(next: u64, pid: u32, slot: u32, cpu: u32, state: &mut CpuState) {
         // SAFETY: an element of the array. Another CPU can write it at the same moment for another
         // thread; its check tells.
         let entry = unsafe { &mut *entry };
-        if let Some(before) = entry.of(next) {
+        // The verifier lets nobody calculate with an address of which it knows the type.
+        let task = as_number(state, next);
+        if let Some(before) = entry.of(task) {
             // What it waited on other CPUs since it last ran.
             let elsewhere = run_delay.wrapping_sub(before);
             if (elsewhere as i64) > 0 {
@@ -186,9 +188,9 @@ fn wait_of(next: u64, pid: u32, slot: u32, cpu: u32, state: &mut CpuState) {
             }
         }
         *entry = TaskWait {
-            task: next,
+            task,
             run_delay: after,
-            check: next ^ after,
+            check: task ^ after,
         };
     }
     if wait == 0 && queued == 0 {
