@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{
     agent::Agent,
+    agreement,
     cgroup::Cgroup,
     events::Line,
     referee::kmsg::{Killed, Kmsg, Log},
@@ -40,11 +41,12 @@ impl Stage {
             || Ok((self.agent.events().choose(of).0.len() >= kills).then_some(())),
         )?;
         let events = self.agent.stop()?.events.choose(of).0;
+        let killed = log.killed_with(command).len();
+        agreement("OOM kills", events.len() as f64, killed as f64);
         ensure!(
-            events.len() == log.killed_with(command).len(),
-            "{} events for {} kills",
-            events.len(),
-            log.killed_with(command).len()
+            events.len() == killed,
+            "{} events for {killed} kills",
+            events.len()
         );
         Ok((events, log))
     }

@@ -173,7 +173,7 @@ fn a_private_disk_is_small_and_not_seen_outside() -> Result<()> {
     let file = dir.path().join("file");
     let mut command = Command::new("sh");
     command
-        .args(["-c", "head -c 20000 /dev/zero > \"$1\"", "sh"])
+        .args(["-c", "dd if=/dev/zero of=\"$1\" bs=20000 count=1", "sh"])
         .arg(&file);
     sandbox::mount_tmpfs(&mut command, dir.path(), "8k")?;
     let output = command.output()?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use limitscope_tests::{
     agent::Agent,
-    assert_within,
+    agreement, assert_within,
     cgroup::Cgroup,
     events::Events,
     referee::{
@@ -46,6 +46,13 @@ impl Run {
         let sum = |key: &str| self.stats.sum(key);
         let (kernel, stats) = (self.kernel, &self.stats.0);
         assert!(!stats.is_empty(), "no container_stats of this cgroup");
+        for (kind, kernel) in [
+            ("voluntary", kernel.voluntary),
+            ("involuntary", kernel.involuntary),
+        ] {
+            let ours = sum(&format!("sched.context_switches.{kind}"))?;
+            agreement(&format!("{kind} switches"), ours as f64, kernel as f64);
+        }
         assert_eq!(
             sum("sched.context_switches.voluntary")?,
             kernel.voluntary,

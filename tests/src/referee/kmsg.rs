@@ -202,7 +202,10 @@ pub fn parse(lines: &[String]) -> Log {
             report.pairs = pairs(rest);
             log.reports.push(report.clone());
         } else if let Some((_, rest)) = line.split_once("Killed process ") {
-            log.killed.extend(killed(rest));
+            // Of a group, the victim that was chosen is killed and printed twice: by itself, and
+            // with its group (`oom_kill_process` in mm/oom_kill.c).
+            let killed = killed(rest).filter(|new| log.killed.iter().all(|old| old.pid != new.pid));
+            log.killed.extend(killed);
         }
     }
     log
@@ -267,7 +270,10 @@ mod tests {
             "Memory cgroup out of memory: Killed process 77 (ta (il) total-vm:94688kB, \
              anon-rss:31744kB, file-rss:4kB, shmem-rss:0kB, UID:0 pgtables:108kB oom_score_adj:-3",
         ];
-        let log = parse(&lines.map(str::to_owned));
+        let mut lines = lines.map(str::to_owned).to_vec();
+        // As for a group.
+        lines.push(lines[4].clone());
+        let log = parse(&lines);
         let victim = log.victim("ta (il").unwrap();
         assert_eq!(
             (victim.pid, victim.fields["anon-rss"], victim.fields["UID"]),

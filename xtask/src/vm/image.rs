@@ -22,9 +22,8 @@ use crate::{
 
 const INIT: &str = include_str!("init.sh");
 
-/// Tools that tests call and whose package they come from: a referee, and one that tells a full
-/// disk, which busybox does not.
-const TOOLS: [(&str, &str); 2] = [("runqlat", "libbpf-tools"), ("head", "coreutils")];
+/// Tools that tests call beside busybox, and the package of each.
+const TOOLS: [(&str, &str); 1] = [("runqlat", "libbpf-tools")];
 
 const BUILD: Duration = Duration::from_mins(20);
 
