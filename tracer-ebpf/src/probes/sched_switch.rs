@@ -16,8 +16,8 @@ use aya_ebpf::{
 use tracer_common::{
     counters::{LOST_CLOCK, LOST_CPU},
     maps::{
-        CpuState, HIST_ON_CPU_SLICE, HIST_RUN_QUEUE_WAIT, SLOT_NONE, SLOT_UNKNOWN, TASK_PARKED,
-        TASK_WAIT_ENTRIES, TaskWait,
+        CpuState, HIST_ON_CPU_SLICE, HIST_RUN_QUEUE_WAIT, SLOT_NONE, SLOT_UNKNOWN, SlotCpu,
+        TASK_PARKED, TASK_WAIT_ENTRIES, TaskWait,
     },
 };
 
@@ -26,8 +26,9 @@ use crate::{
     frozen,
     globals::{
         CFS_RQ_RQ, CFS_RQ_THROTTLE_COUNT, MEASURE_SWITCHES, MEASURE_THROTTLE, RQ_CLOCK,
-        SWITCH_HAS_STATE, TASK_CFS_RQ, TASK_CGROUPS, TASK_EXEC_RUNTIME, TASK_LAST_QUEUED,
-        TASK_NVCSW, TASK_PID, TASK_RUN_DELAY, TASK_STATE, TASK_THROTTLED, present,
+        SWITCH_HAS_STATE, TASK_CFS_RQ, TASK_CGROUPS, TASK_EXEC_RUNTIME, TASK_LAST_ARRIVAL,
+        TASK_LAST_QUEUED, TASK_NVCSW, TASK_PID, TASK_RUN_DELAY, TASK_STATE, TASK_THROTTLED,
+        present,
     },
     maps::{CPU_STATES, SLOTS, TASK_WAITS},
     read::direct,
@@ -122,17 +123,54 @@ fn leave(ctx: &BtfTracePointContext, prev: u64, pid: u32, cpu: u32, state: &mut 
         } else {
             counts.involuntary += 1;
         }
-        if known {
-            let ran = direct::u64(prev, TASK_EXEC_RUNTIME.load()).wrapping_sub(state.exec_start_ns);
-            if (ran as i64) < 0 {
-                count(LOST_CLOCK);
-            } else {
-                counts.cpu_time_ns += ran;
-                record(slot, HIST_ON_CPU_SLICE, ran);
-            }
+        let ran = if known {
+            direct::u64(prev, TASK_EXEC_RUNTIME.load()).wrapping_sub(state.exec_start_ns)
+        } else {
+            missed_arrival(prev, pid, slot, counts, state)
+        };
+        if (ran as i64) < 0 {
+            count(LOST_CLOCK);
+        } else {
+            counts.cpu_time_ns += ran;
+            record(slot, HIST_ON_CPU_SLICE, ran);
         }
     }
     slot
+}
+
+/// `prev` leaves, but it was not seen being put on the CPU: it was running before the program was
+/// attached, or the switch to it was hidden from tracing, as some kernels do with some tasks. Its
+/// own times tell what was missed. Returns how long it ran.
+#[inline(always)]
+fn missed_arrival(
+    prev: u64,
+    pid: u32,
+    slot: u32,
+    counts: &mut SlotCpu,
+    state: &mut CpuState,
+) -> u64 {
+    if let Some(entry) = TASK_WAITS.get_ptr_mut(pid & (TASK_WAIT_ENTRIES - 1)) {
+        // SAFETY: an element of the array, see `wait_of`.
+        let entry = unsafe { &mut *entry };
+        let task = as_number(state, prev);
+        if let Some(before) = entry.of(task) {
+            let run_delay = direct::u64(prev, TASK_RUN_DELAY.load());
+            let wait = run_delay.wrapping_sub(before);
+            if (wait as i64) > 0 {
+                counts.wait_ns += wait;
+                counts.waits += 1;
+                record(slot, HIST_RUN_QUEUE_WAIT, wait);
+                *entry = TaskWait {
+                    task,
+                    run_delay,
+                    check: task ^ run_delay,
+                };
+            }
+        }
+    }
+    let cfs_rq = direct::u64(prev, TASK_CFS_RQ.load());
+    let clock = direct::u64(direct::u64(cfs_rq, CFS_RQ_RQ.load()), RQ_CLOCK.load());
+    clock.wrapping_sub(direct::u64(prev, TASK_LAST_ARRIVAL.load()))
 }
 
 /// `next` is put on the CPU: its wait, and what its leaving will be compared with.
