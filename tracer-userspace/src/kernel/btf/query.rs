@@ -106,6 +106,13 @@ impl Btf<'_> {
         self.params_of(func.size_or_type)
     }
 
+    /// Type id of the typedef that stands for the tracepoint `name`, as `bpf(2)` takes it to attach
+    /// a program.
+    pub fn tracepoint_id(&self, name: &str) -> Option<u32> {
+        let typedef = self.first(&format!("btf_trace_{name}"), &[kind::TYPEDEF], "tracepoint");
+        typedef.ok().map(|ty| ty.id)
+    }
+
     /// Arguments that the tracepoint `name` gives to a program (`tp_btf`): the parameters of
     /// `btf_trace_<name>` after the first, which is the tracepoint's own data
     /// (`include/trace/bpf_probe.h`).
