@@ -5,7 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     io::{BufRead, BufReader, Read},
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
@@ -41,7 +41,12 @@ fn more_arguments() -> Vec<String> {
 
 /// A command of the program that ends with the thread that starts it.
 pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Command> {
-    let mut command = Command::new(binary()?);
+    Ok(command_of(&binary()?, args))
+}
+
+/// The same of a program that is named.
+pub fn command_of<S: AsRef<OsStr>>(binary: &Path, args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(binary);
     command
         .args(args)
         .stdin(Stdio::null())
@@ -50,7 +55,7 @@ pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Com
     unsafe {
         command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
     }
-    Ok(command)
+    command
 }
 
 /// Runs a command of the program to its end, which must come within `deadline`.

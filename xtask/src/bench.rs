@@ -33,6 +33,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         "--package",
         "limitscope-tests",
         "--bins",
+        "--features",
+        "bench",
     ]);
     process::run(&mut command).context("the benchmark did not build")?;
 

@@ -3,15 +3,17 @@
 use std::{
     fs,
     io::Read,
+    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::wait::{self, PATIENCE};
 
-/// A running `runqlat -p PID`; dropping it kills it.
+/// A running `runqlat`; dropping it kills it.
 #[derive(Debug)]
 pub struct Runqlat(Child);
 
@@ -24,10 +26,25 @@ impl Runqlat {
     /// Its cgroup filter looks at the task that leaves the CPU instead of the one that waited, so
     /// only the filter by process is of use as a referee.
     pub fn start(pid: u32) -> Result<Self> {
-        let child = Command::new("runqlat")
-            .args(["-p", &pid.to_string()])
+        Self::launch(&["-p", &pid.to_string()])
+    }
+
+    /// Starts it for the whole host.
+    pub fn start_for_all() -> Result<Self> {
+        Self::launch(&[])
+    }
+
+    fn launch(args: &[&str]) -> Result<Self> {
+        let mut command = Command::new("runqlat");
+        command
+            .args(args)
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .stdout(Stdio::piped())
+            .stdout(Stdio::piped());
+        // SAFETY: prctl is async-signal-safe and touches only the child.
+        unsafe {
+            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+        }
+        let child = command
             .spawn()
             .context("starting runqlat (Debian package libbpf-tools)")?;
         let mut started = Self(child);
@@ -55,7 +72,7 @@ impl Runqlat {
     /// Ends it as Ctrl-C does and reads its histogram.
     pub fn stop(mut self) -> Result<Histogram> {
         let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+        rustix::process::kill_process(pid, Signal::INT)?;
         let mut text = String::new();
         self.0
             .stdout

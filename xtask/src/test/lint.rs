@@ -37,6 +37,8 @@ pub fn after_set_up(context: &Context, toolchain: Option<&Toolchain>, tally: &mu
     command
         .arg("clippy")
         .args(HOST_CRATES)
+        // The benchmark is behind a feature.
+        .args(["--features", "limitscope-tests/bench"])
         .args(["--all-targets", "--", "-Dwarnings"]);
     check(
         context,
