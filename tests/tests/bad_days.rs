@@ -149,9 +149,17 @@ fn nothing_stays_after_sigkill() -> Result<()> {
 fn a_full_disk_is_counted_and_tracing_goes_on() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("out.jsonl");
-    let args = ["run", "--interval", "50ms", "--output"].map(OsStr::new);
+    let args = [
+        "run",
+        "--interval",
+        "100ms",
+        "--throttle-min",
+        "0ns",
+        "--output",
+    ]
+    .map(OsStr::new);
     let mut command = agent::command(args.into_iter().chain([file.as_os_str()]))?;
-    sandbox::mount_tmpfs(&mut command, dir.path(), "64k")?;
+    sandbox::mount_tmpfs(&mut command, dir.path(), "8m")?;
     let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -163,11 +171,13 @@ fn a_full_disk_is_counted_and_tracing_goes_on() -> Result<()> {
         Ok((length() > 0).then_some(()))
     })?;
     let ballast = format!("{inside}/ballast");
-    let free = 64 * 1024 - length().next_multiple_of(4096) as usize;
-    fs::write(&ballast, vec![0; free.saturating_sub(8192)])?;
+    let free = (8 << 20) - length().next_multiple_of(4096) as usize;
+    fs::write(&ballast, vec![0; free.saturating_sub(64 << 10)])?;
+    // More events than are kept for better days: hundreds of intervals a second.
     let cgroup = Cgroup::new("full")?;
-    let mut workload = Workload::start_in(&cgroup, &["duty", "--threads", "2", "--ms", "4000"])?;
-    workload.go()?;
+    cgroup.set_cpu_quota(Some(1_000), 2_000)?;
+    let mut workload = Workload::start_in(&cgroup, &["spin", "--threads", "4", "--ms", "9000"])?;
+    workload.run()?;
     wait::until_at_rest(
         "the length of the file",
         Duration::from_millis(700),
@@ -202,7 +212,14 @@ fn a_full_disk_is_counted_and_tracing_goes_on() -> Result<()> {
         .flatten()
         .context("the last line is whole")?;
     assert_eq!(last["agent.phase"], "stop");
-    assert!(last["agent.lost.sink"].as_u64() > Some(0), "{last}");
+    let lost = last["agent.lost.sink"]
+        .as_u64()
+        .context("agent.lost.sink")?;
+    assert!(lost > 0, "{last}");
+    // Nothing is missing that is not counted.
+    let whole = (parsed.len() - torn) as u64;
+    let seq = last["seq"].as_u64().context("seq")?;
+    assert_eq!(seq - whole, lost + torn as u64, "{last}");
     Ok(())
 }
 

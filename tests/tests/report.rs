@@ -105,27 +105,22 @@ impl Recording {
     }
 }
 
-/// Finds the objects that have a metric and name the cgroup, at any depth.
+/// Finds the container of the cgroup and the figures of each of its metrics.
 fn collect(json: &Value, cgroup: &str, found: &mut BTreeMap<String, [u64; 4]>) {
-    match json {
-        Value::Array(values) => values
-            .iter()
-            .for_each(|value| collect(value, cgroup, found)),
-        Value::Object(fields) => {
-            let names = fields
-                .values()
-                .any(|v| v.as_str().is_some_and(|v| v.contains(cgroup)));
-            if let (true, Some(metric)) = (names, fields.get("metric").and_then(Value::as_str)) {
-                let number =
-                    |key: &str| fields.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let containers = json["containers"].as_array().into_iter().flatten();
+    let is_ours = |container: &&Value| {
+        container["container"]
+            .as_str()
+            .is_some_and(|name| name.contains(cgroup))
+    };
+    for container in containers.filter(is_ours) {
+        for metric in METRICS {
+            if let Some(fields) = container.get(metric) {
+                let number = |key: &str| fields[key].as_u64().unwrap_or_default();
                 let numbers = ["count", "p50_ns", "p99_ns", "max_ns"].map(number);
                 found.insert(metric.to_owned(), numbers);
             }
-            fields
-                .values()
-                .for_each(|value| collect(value, cgroup, found));
         }
-        _ => {}
     }
 }
 

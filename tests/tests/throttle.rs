@@ -30,6 +30,18 @@ impl Run {
         millis: u64,
         meanwhile: impl FnOnce() -> Result<()>,
     ) -> Result<Self> {
+        Self::beside(None, levels, period, threads, millis, meanwhile)
+    }
+
+    /// The same with a spinner of one thread in another cgroup at the same time.
+    fn beside(
+        sibling: Option<&Cgroup>,
+        levels: &[&Cgroup],
+        period: Duration,
+        threads: u32,
+        millis: u64,
+        meanwhile: impl FnOnce() -> Result<()>,
+    ) -> Result<Self> {
         let agent = Agent::start(&["--throttle-min", "0ns", "--interval", "1s"])?;
         let inner = levels[levels.len() - 1];
         let (threads, ms) = (threads.to_string(), millis.to_string());
@@ -42,12 +54,22 @@ impl Run {
         // On a busy machine a quota is used up later: again until there is enough to compare.
         for _ in 0..ROUNDS {
             let mut workload = Workload::start_in(inner, &args)?;
+            let mut beside = sibling
+                .map(|cgroup| Workload::start_in(cgroup, &["spin", "--threads", "1", "--ms", &ms]))
+                .transpose()?;
+            if let Some(beside) = &mut beside {
+                beside.go()?;
+            }
             workload.go()?;
             if let Some(meanwhile) = meanwhile.take() {
                 meanwhile()?;
             }
             workload.result_within(Duration::from_mins(1))?;
             workload.wait_asleep()?;
+            if let Some(beside) = &mut beside {
+                beside.result_within(Duration::from_mins(1))?;
+                beside.wait_asleep()?;
+            }
             after = levels.iter().map(rest).collect::<Result<_>>()?;
             let enough = after.iter().zip(&before).all(|(after, before)| {
                 after.periods == before.periods
@@ -236,11 +258,14 @@ fn under_its_own_and_its_parents_quota() -> Result<()> {
     // sibling without quota takes its part of the parent's.
     parent.set_cpu_quota(Some(80_000), 100_000)?;
     child.set_cpu_quota(Some(4_000), 10_000)?;
-    let mut sibling = Workload::start_in(&other, &["spin", "--threads", "1", "--ms", "600000"])?;
-    sibling.go()?;
-    let agent_run = Run::of(&[&parent, &child], MS_100, 4, 7_000, || Ok(()));
-    drop(sibling);
-    let run = agent_run?;
+    let run = Run::beside(
+        Some(&other),
+        &[&parent, &child],
+        MS_100,
+        4,
+        7_000,
+        || Ok(()),
+    )?;
     for (cgroup, kernel) in [&parent, &child].into_iter().zip(&run.kernel) {
         run.check_level(cgroup, kernel)?;
     }

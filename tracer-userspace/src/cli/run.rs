@@ -27,10 +27,10 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
     /// Stop after this time, e.g. 30s or 5m [default: run until stopped]
-    #[arg(long, value_name = "TIME", value_parser = positive)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = positive)]
     pub duration: Option<Duration>,
     /// How often counters are read and `container_stats` written
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = interval)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "10s", value_parser = interval)]
     pub interval: Duration,
     /// Kinds of events to write, separated by commas [default: all]
     #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = event_kind)]
@@ -39,7 +39,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "CONTAINER")]
     pub container: Option<String>,
     /// Leave out `cpu_throttle` events of shorter intervals; they are counted all the same
-    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = any_duration)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "1ms", value_parser = any_duration)]
     pub throttle_min: Duration,
     /// Form of the events
     #[arg(long, value_enum, default_value_t = Format::Json)]

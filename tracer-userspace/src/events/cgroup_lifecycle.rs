@@ -4,7 +4,10 @@ use bytes::Buf;
 use tracer_common::{
     header::{CgroupKey, RecordHeader},
     maps::SLOT_NONE,
-    records::{CGROUP_ATTACH, CGROUP_MKDIR, CGROUP_RELEASE, CGROUP_RMDIR, KIND_CGROUP_LIFECYCLE},
+    records::{
+        CGROUP_ATTACH, CGROUP_MKDIR, CGROUP_PATH_MAX, CGROUP_RELEASE, CGROUP_RMDIR,
+        KIND_CGROUP_LIFECYCLE,
+    },
 };
 
 use super::DecodeError;
@@ -35,7 +38,8 @@ pub struct CgroupEvent {
     pub parent_id: u64,
     /// Its slot, where it got one.
     pub slot: Option<u32>,
-    /// Its path within the hierarchy, at most 1,024 bytes of any kind.
+    /// Its path within the hierarchy: bytes of any kind. One of more than 1,023 is cut, and says so
+    /// behind an ellipsis.
     pub path: Vec<u8>,
 }
 
@@ -67,8 +71,12 @@ pub fn decode(bytes: &[u8]) -> Result<CgroupEvent, DecodeError> {
     rest.advance(4);
     let path = rest
         .get(..path_len as usize)
-        .ok_or_else(|| impossible("path_len", u64::from(path_len)))?
-        .to_vec();
+        .ok_or_else(|| impossible("path_len", u64::from(path_len)))?;
+    let mut path = path.to_vec();
+    // The kernel cuts what does not fit (with the final NUL): said, and still one path a cgroup.
+    if path.len() >= CGROUP_PATH_MAX - 1 {
+        path.extend_from_slice(format!("…(cgroup {id})").as_bytes());
+    }
     Ok(CgroupEvent {
         monotonic_ns,
         operation,

@@ -92,7 +92,7 @@ fn no_quota_and_no_period_are_none() {
 
 #[test]
 fn a_path_is_only_as_long_as_it_is_used() {
-    for path in [&b""[..], b"/docker/abc", &[0xff; CGROUP_PATH_MAX]] {
+    for path in [&b""[..], b"/docker/abc", &[0xff; CGROUP_PATH_MAX - 2]] {
         let Ok(Record::Cgroup(got)) = decode(&lifecycle(path)) else {
             panic!("no cgroup");
         };
@@ -102,6 +102,14 @@ fn a_path_is_only_as_long_as_it_is_used() {
             (CgroupKey::new(4, 9), 8, Some(12))
         );
     }
+}
+
+#[test]
+fn a_path_that_the_kernel_cut_says_so() {
+    let Ok(Record::Cgroup(got)) = decode(&lifecycle(&[b'a'; CGROUP_PATH_MAX - 1])) else {
+        panic!("no cgroup");
+    };
+    assert!(got.path.ends_with("a…(cgroup 9)".as_bytes()));
 }
 
 #[test]
