@@ -24,6 +24,11 @@ pub fn skip(test: &str, reason: &str) {
     println!("SKIPPED: {test}: {reason}");
 }
 
+/// Whether the CPU is an emulated one, which does everything right and little of it in a second.
+pub fn emulated() -> bool {
+    std::env::var_os("LIMITSCOPE_EMULATED").is_some()
+}
+
 /// Tells a figure of ours beside its referee's, in the form that the kernel matrix collects, and
 /// returns how far it is off in percent. Numbers in its name are left out.
 pub fn agreement(figure: &str, ours: f64, referee: f64) -> f64 {

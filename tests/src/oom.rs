@@ -62,6 +62,9 @@ pub fn only(events: &[Line]) -> Result<&Line> {
     Ok(&events[0])
 }
 
+/// The most threads that a victim has here.
+const THREADS: u64 = 5;
+
 fn cpus() -> u64 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u64)
 }
@@ -76,11 +79,13 @@ pub fn check_victim(line: &Line, victim: &Killed) -> Result<()> {
         .as_bool()
         .context("memory.exact")?;
     // Where ours is the exact sum, the log may still show a per-CPU counter's central value, which
-    // lags by up to a batch for each CPU (lib/percpu_counter.c).
+    // lags by up to a batch for each CPU (lib/percpu_counter.c). Before 6.2 each thread keeps up
+    // to 64 pages to itself (TASK_RSS_EVENTS_THRESH in mm/memory.c), which a victim on another CPU
+    // adds as it dies, maybe after us and before the log.
     let slack_kb = if exact {
         (2 * cpus()).max(32) * cpus() * 4
     } else {
-        0
+        64 * THREADS * 4
     };
     for (ours, theirs, slack) in [
         ("total_vm_bytes", "total-vm", 0),
