@@ -114,6 +114,8 @@ impl Guest {
                 );
             }
         }
+        // For whoever reads the log of a failure.
+        plan.push_str("section all messages dmesg\n");
         plan
     }
 

@@ -104,20 +104,22 @@ fn sources(guests: &[GuestResults]) -> Vec<Vec<String>> {
     lines
 }
 
-/// The largest distance of each figure from its referee.
+/// The largest distance of each signal from its referee.
 fn agreement(guests: &[GuestResults]) -> Vec<Vec<String>> {
-    let mut figures: Vec<&String> = rows(guests).flat_map(|row| row.agreement.keys()).collect();
-    figures.sort();
-    figures.dedup();
+    let mut signals: Vec<&str> = rows(guests)
+        .flat_map(|row| row.agreement.keys().copied())
+        .collect();
+    signals.sort_unstable();
+    signals.dedup();
     let mut lines = vec![heading(&["kernel", "cgroup", "pass"])];
-    lines[0].extend(figures.iter().map(|figure| format!("{figure}, %")));
+    lines[0].extend(signals.iter().map(|signal| format!("{signal}, %")));
     for row in rows(guests) {
         let mut line = place(row);
-        for figure in &figures {
-            let told = row.agreement.get(*figure);
+        for signal in &signals {
+            let told = row.agreement.get(signal);
             line.push(told.map_or_else(
                 || "-".to_owned(),
-                |(worst, number)| format!("{worst:+.3} of {number}"),
+                |(worst, number)| format!("{worst:+.3} ({number})"),
             ));
         }
         lines.push(line);
@@ -177,7 +179,7 @@ pub fn text(guests: &[GuestResults]) -> String {
     }
     let agreement = agreement(guests);
     if agreement[0].len() > 3 {
-        text.push_str("\nlargest distance from the referee, and of how many comparisons\n");
+        text.push_str("\nlargest distance from the referee (of so many comparisons)\n");
         text.push_str(&aligned(&agreement));
     }
     let programs = programs(guests);
@@ -219,7 +221,7 @@ pub fn document(guests: &[GuestResults]) -> String {
     text.push_str(&markdown(&suites(guests)));
     text.push_str(
         "\n## Agreement\n\n\
-         The largest distance from the referee in percent, and of how many comparisons. On an \
+         The largest distance from the referee in percent, of so many comparisons. On an \
          emulated CPU throttled time may be off by 3 %, and by 6 % for nested groups: the \
          kernel's own clock starts later there. Everything else has the bounds of a real CPU.\n\n",
     );

@@ -29,8 +29,8 @@ pub struct Row {
     pub pass: Pass,
     /// By suite; none where it was not run.
     pub suites: BTreeMap<String, Counts>,
-    /// By figure: the largest distance from the referee in percent, and how many comparisons.
-    pub agreement: BTreeMap<String, (f64, usize)>,
+    /// By signal: the largest distance from the referee in percent, and how many comparisons.
+    pub agreement: BTreeMap<&'static str, (f64, usize)>,
     pub seconds: f64,
 }
 
@@ -166,8 +166,8 @@ impl Row {
             ..test
         };
         tally.tests(&title, tests.into_iter().map(named).collect(), failure);
-        for (figure, percent) in section.output.lines().filter_map(agreement) {
-            let (worst, number) = self.agreement.entry(figure).or_insert((0.0, 0));
+        for (signal, percent) in section.output.lines().filter_map(agreement) {
+            let (worst, number) = self.agreement.entry(signal).or_insert((0.0, 0));
             if percent.abs() >= worst.abs() {
                 *worst = percent;
             }
@@ -176,13 +176,25 @@ impl Row {
     }
 }
 
+/// What a figure is of, by words in its name.
+const SIGNALS: [(&str, &str); 7] = [
+    ("OOM kills", "OOM kills"),
+    ("frozen", "frozen time"),
+    ("throttled periods", "throttled periods"),
+    ("throttle", "throttled time"),
+    ("switches", "switches"),
+    ("run-queue wait", "run-queue wait"),
+    ("CPU time", "CPU time"),
+];
+
 /// `AGREEMENT: figure | ours | referee | percent`, maybe behind what the test runner wrote.
-fn agreement(line: &str) -> Option<(String, f64)> {
+fn agreement(line: &str) -> Option<(&'static str, f64)> {
     let (_, told) = line.split_once(AGREEMENT)?;
     let mut parts = told.split(" | ");
-    let figure = parts.next()?.to_owned();
+    let figure = parts.next()?;
     let percent = parts.nth(2)?.trim().parse().ok()?;
-    Some((figure, percent))
+    let signal = SIGNALS.iter().find(|(words, _)| figure.contains(words));
+    Some((signal.map_or("other", |(_, signal)| signal), percent))
 }
 
 #[cfg(test)]
@@ -191,8 +203,8 @@ mod tests {
 
     #[test]
     fn figures_are_read() {
-        let line = "test one ... AGREEMENT: throttled time | 1010 | 1000 | +1.0000";
-        assert_eq!(agreement(line), Some(("throttled time".to_owned(), 1.0)));
+        let line = "test one ... AGREEMENT: sum of throttled intervals | 1010 | 1000 | +1.0000";
+        assert_eq!(agreement(line), Some(("throttled time", 1.0)));
         assert_eq!(agreement("AGREEMENT: nothing"), None);
     }
 
@@ -208,8 +220,9 @@ mod tests {
         };
         let mut tally = Tally::new("vm");
         let section = Section {
-            output: "running 2 tests\ntest a ... AGREEMENT: x | 1 | 2 | -50\nok\ntest b ... "
-                .to_owned(),
+            output:
+                "running 2 tests\ntest a ... AGREEMENT: OOM kills | 1 | 2 | -50\nok\ntest b ... "
+                    .to_owned(),
             ..Section::default()
         };
         row.suite("oom", &section, "guest", &mut tally);
@@ -219,7 +232,7 @@ mod tests {
             skipped: 0,
         };
         assert_eq!(row.suites["oom"], counts);
-        assert_eq!(row.agreement["x"], (-50.0, 1));
+        assert_eq!(row.agreement["OOM kills"], (-50.0, 1));
         assert_eq!(tally.ran(), 3, "two tests, and that the suite broke off");
     }
 }
