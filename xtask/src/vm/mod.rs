@@ -31,7 +31,7 @@ pub struct Options {
     /// Boot only this kernel, as in 6.1, `newest`, or `6.` for a row of them; may be repeated
     #[arg(long, value_name = "KERNEL")]
     kernel: Vec<String>,
-    /// Run only this pass; may be repeated
+    /// Run this pass [default: auto]; may be repeated
     #[arg(long, value_name = "PASS")]
     pass: Vec<Pass>,
     /// Guests at a time, each with two CPUs
@@ -124,7 +124,7 @@ fn file_system(context: &Context, folder: &Path, tally: &mut Tally) -> Option<Pa
 /// The guests of these kernels, the ones with the longest way first.
 fn guests(kernels: Vec<Kernel>, options: &Options, filter: Option<&String>) -> Vec<Guest> {
     let passes = if options.pass.is_empty() {
-        Pass::ALL.to_vec()
+        Pass::DEFAULT.to_vec()
     } else {
         options.pass.clone()
     };

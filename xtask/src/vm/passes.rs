@@ -18,7 +18,9 @@ const WITH_SOURCES: [(&str, &str); 2] = [("oom", "oom"), ("throttle", "throttle"
 pub const SUITES: [&str; 5] = ["fixtures", "oom", "throttle", "switches", "lifecycle"];
 
 impl Pass {
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Kprobe, Self::Tracepoint];
+    /// What is run if nothing else is asked for. The forced passes need `limitscope run
+    /// --force-source`; a binary without it fails them.
+    pub const DEFAULT: [Self; 1] = [Self::Auto];
 
     pub const fn name(self) -> &'static str {
         match self {
