@@ -22,7 +22,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, Result};
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 use tracer_common::maps;
 use tracing::info;
@@ -45,6 +45,9 @@ use crate::{
 const BATCH: usize = 1024;
 /// Messages of runtimes that may wait.
 const NAME_MESSAGES: usize = 4096;
+
+/// How soon a reader that had no room is tried again.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// What a run is to do.
 pub struct RunOptions {
@@ -124,6 +127,7 @@ pub async fn run(
                 drain(&mut pipeline, &mut events, &mut throttles, &mut outputs, &sources)
                     .and_then(|()| pipeline.interval(&mut outputs, &sources))
             }
+            () = sleep(RETRY), if outputs.is_behind() => Ok(()),
             () = sleep_until(deadline.unwrap_or(begin)), if deadline.is_some() => {
                 pipeline.stop_waiting(&mut outputs)
             }

@@ -174,6 +174,11 @@ impl Outputs {
         self.output.flush()
     }
 
+    /// Whether the reader of the events has no room now.
+    pub const fn is_behind(&self) -> bool {
+        self.output.is_behind()
+    }
+
     /// End of an interval: flushes the log and measures the wall clock anew.
     pub fn interval(&mut self) {
         if let Some(hlog) = &mut self.hlog

@@ -13,8 +13,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
 
 use crate::sinks::text::Visible;
@@ -59,7 +60,7 @@ impl Output {
             .try_clone_to_owned()
             .map_err(OpenError::Stdout)?;
         Ok(Self::new(
-            Descriptor(File::from(descriptor)),
+            Descriptor::from(File::from(descriptor)),
             "stdout".into(),
         ))
     }
@@ -79,7 +80,7 @@ impl Output {
             .map_err(failed)?;
         let torn = file.metadata().map_err(failed)?.is_file() && ends_in_half_a_line(path);
         let name = Visible(&path.to_string_lossy()).to_string();
-        let mut output = Self::new(Descriptor(file), name);
+        let mut output = Self::new(Descriptor::from(file), name);
         if torn {
             output.buffer.push(b'\n');
             output.entries.push_back(1);
@@ -89,7 +90,7 @@ impl Output {
 
     /// Whether a person looks at it.
     pub fn is_terminal(&self) -> bool {
-        self.target.0.is_terminal()
+        self.target.file.is_terminal()
     }
 }
 
@@ -105,31 +106,57 @@ fn ends_in_half_a_line(path: &Path) -> bool {
     last_byte().is_ok_and(|byte| byte != b'\n')
 }
 
-/// An open file that is waited for even where somebody made it non-blocking: stdout is shared with
-/// other processes, and so are its flags.
+/// An open file that is not waited for endlessly: a reader that stops reading must not stop the
+/// tracing, nor keep the program from ending. [`ErrorKind::WouldBlock`] says that nothing could be
+/// written for [`PATIENCE`], or at once where that was so the last time.
 #[derive(Debug)]
-pub struct Descriptor(File);
+pub struct Descriptor {
+    file: File,
+    stalled: bool,
+}
+
+/// How long a reader may leave no room before it is taken for stopped: 100 ms.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+/// What a pipe takes without blocking once it is ready (`PIPE_BUF`, pipe(7)).
+const WITHOUT_BLOCKING: usize = 4096;
+
+impl From<File> for Descriptor {
+    fn from(file: File) -> Self {
+        Self {
+            file,
+            stalled: false,
+        }
+    }
+}
 
 impl Write for Descriptor {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.0.write(bytes) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let mut waiting = [PollFd::new(&self.0, PollFlags::OUT)];
-                    match poll(&mut waiting, None) {
-                        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                result => return result,
-            }
+        // Files are always ready. The flags of stdout are shared with other processes, so it is not
+        // made non-blocking.
+        let mut ready = [PollFd::new(&self.file, PollFlags::OUT)];
+        let patience = if self.stalled {
+            Timespec::default()
+        } else {
+            PATIENCE
+        };
+        self.stalled = poll(&mut ready, Some(&patience))? == 0;
+        if self.stalled {
+            return Err(ErrorKind::WouldBlock.into());
         }
+        self.file.write(&bytes[..bytes.len().min(WITHOUT_BLOCKING)])
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
+
+/// How often, and after how many milliseconds, the last flush is tried again for a reader that is
+/// behind.
+const LAST_TRIES: (u32, u64) = (20, 50);
 
 /// Writes whole entries (lines, or blocks of lines) to `W`.
 #[derive(Debug)]
@@ -142,6 +169,8 @@ pub struct LineWriter<W> {
     /// Bytes of each entry in `buffer`; of the first perhaps only the rest.
     entries: VecDeque<usize>,
     failing: bool,
+    /// The reader had no room for all of it at the last flush.
+    behind: bool,
     lost: u64,
     /// `lost` when writing began to fail.
     lost_before: u64,
@@ -156,6 +185,7 @@ impl<W: Write> LineWriter<W> {
             buffer: Vec::with_capacity(2 * WRITE_FROM),
             entries: VecDeque::new(),
             failing: false,
+            behind: false,
             lost: 0,
             lost_before: 0,
         }
@@ -163,14 +193,18 @@ impl<W: Write> LineWriter<W> {
 
     /// Takes an entry, which ends with a line break.
     pub fn write_entry(&mut self, entry: &[u8]) -> Result<(), Closed> {
-        if self.failing && self.buffer.len() + entry.len() > MAX_BACKLOG {
+        let waits = self.failing || self.behind;
+        if waits && self.buffer.len() + entry.len() > MAX_BACKLOG {
+            if !self.failing {
+                self.failed(&io::Error::other("its reader does not keep up"));
+            }
             self.lost += 1;
             return Ok(());
         }
         self.buffer.extend_from_slice(entry);
         self.entries.push_back(entry.len());
         // While writing fails it is tried again at flushes only, not for each entry.
-        if self.buffer.len() >= WRITE_FROM && !self.failing {
+        if self.buffer.len() >= WRITE_FROM && !waits {
             return self.flush();
         }
         Ok(())
@@ -192,8 +226,10 @@ impl<W: Write> LineWriter<W> {
             }
         };
         self.forget(written);
+        self.behind = matches!(&result, Err(error) if error.kind() == ErrorKind::WouldBlock);
         match result {
             Ok(()) => self.recovered(written),
+            Err(_) if self.behind => {}
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(Closed),
             Err(error) => self.failed(&error),
         }
@@ -202,7 +238,14 @@ impl<W: Write> LineWriter<W> {
 
     /// The last flush: what still cannot be written is lost.
     pub fn finish(&mut self) -> Result<(), Closed> {
-        self.flush()?;
+        let (tries, pause_ms) = LAST_TRIES;
+        for _ in 0..tries {
+            self.flush()?;
+            if !self.behind {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(pause_ms));
+        }
         if !self.entries.is_empty() {
             self.lost += self.entries.len() as u64;
             tracing::warn!(
@@ -214,6 +257,11 @@ impl<W: Write> LineWriter<W> {
             self.buffer.clear();
         }
         Ok(())
+    }
+
+    /// Whether something waits for a reader that has no room now: flush again soon.
+    pub const fn is_behind(&self) -> bool {
+        self.behind
     }
 
     /// Entries that were not written and will not be (`agent.lost.sink`).

@@ -104,7 +104,7 @@ fn a_reader_that_went_away_closes_a_real_pipe() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let file = File::from(std::os::fd::OwnedFd::from(writer));
-    let mut output = Output::new(Descriptor(file), "pipe".into());
+    let mut output = Output::new(Descriptor::from(file), "pipe".into());
     output.write_entry(&line(1)).unwrap();
     assert_eq!(output.flush(), Err(Closed));
 }
@@ -120,11 +120,39 @@ fn a_non_blocking_pipe_is_waited_for() {
         reader.read_to_end(&mut all).unwrap();
         all
     });
-    let mut output = Output::new(Descriptor(file), "pipe".into());
+    let mut output = Output::new(Descriptor::from(file), "pipe".into());
     let expected: Vec<u8> = (0..100_000).flat_map(line).collect();
     for number in 0..100_000 {
         output.write_entry(&line(number)).unwrap();
     }
+    output.finish().unwrap();
+    assert_eq!(output.lost(), 0);
+    drop(output);
+    assert_eq!(reading.join().unwrap(), expected);
+}
+
+#[test]
+fn a_reader_that_stops_is_left_behind_and_catches_up() {
+    let (mut reader, writer) = io::pipe().unwrap();
+    let file = File::from(std::os::fd::OwnedFd::from(writer));
+    let mut output = Output::new(Descriptor::from(file), "pipe".into());
+    let expected: Vec<u8> = (0..20_000).flat_map(line).collect();
+    assert!(expected.len() > 1 << 17, "more than a pipe holds");
+    let start = std::time::Instant::now();
+    for number in 0..20_000 {
+        output.write_entry(&line(number)).unwrap();
+    }
+    output.flush().unwrap();
+    assert!(output.is_behind() && !output.failing);
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "it was not waited for"
+    );
+    let reading = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).unwrap();
+        all
+    });
     output.finish().unwrap();
     assert_eq!(output.lost(), 0);
     drop(output);
