@@ -1,6 +1,7 @@
 //! What the kernel, or another tool, says about the same thing.
 
 pub mod cpu_stat;
+pub mod fdinfo;
 pub mod kmsg;
 pub mod memory_events;
 pub mod runqlat;

@@ -1,10 +1,11 @@
 //! Upper bound of the kernel memory that the maps take.
 
 use tracer_common::counters::COUNTERS;
-use tracer_common::header::CgroupKey;
+use tracer_common::globals::OFFSETS;
 use tracer_common::maps::{
     self, CACHE_LINES, CacheLine, CpuState, EVENTS_BYTES, Frozen, HASH_ENTRIES, HISTOGRAMS,
-    Histogram, KILLS, LastThrottle, MAX_ENDS, OpenThrottle, Slot, SlotCpu, THROTTLES_BYTES,
+    Histogram, KILLS, LastThrottle, MAX_ENDS, OpenThrottle, Slot, SlotCpu, TASK_WAIT_ENTRIES,
+    THROTTLES_BYTES, TaskWait,
 };
 use tracer_common::records::CgroupLifecycle;
 
@@ -72,52 +73,72 @@ impl MemoryBounds {
                 + 2 * 8 * u64::from(bytes).div_ceil(page_size)
                 + MAP_OVERHEAD,
         };
-        // What a program notes between the entry and the exit of something, twice, and the record
-        // of a cgroup: `tracer-ebpf/src/maps.rs`.
-        let scratch = 2 * (40 + 16 * MAX_ENDS) + 16 + size_of::<CgroupLifecycle>();
-        Self {
-            maps: vec![
-                ring(maps::EVENTS, EVENTS_BYTES),
-                ring(maps::THROTTLES, THROTTLES_BYTES),
-                array(
-                    maps::SLOT_CPUS,
-                    slots.saturating_mul(cpus),
-                    size_of::<SlotCpu>(),
-                ),
-                array(maps::SLOTS, slots, size_of::<Slot>()),
-                array(
-                    maps::HISTOGRAMS_MAP,
-                    slots.saturating_mul(u64::from(HISTOGRAMS)),
-                    size_of::<Histogram>(),
-                ),
-                array(maps::SLOT_FLAGS, slots, size_of::<u32>()),
-                array(maps::FREE_SLOTS, slots, size_of::<u32>()),
-                hash(maps::SLOT_OF_CGROUP, slots.saturating_mul(2), 8, 4),
-                hash(maps::FROZEN, slots, 4, size_of::<Frozen>()),
-                array(
-                    maps::SLOT_CACHE,
-                    cpus.saturating_mul(u64::from(CACHE_LINES)),
-                    size_of::<CacheLine>(),
-                ),
-                array(maps::CPU_STATES, cpus, size_of::<CpuState>()),
-                hash(
-                    maps::OPEN_THROTTLES,
-                    hash_entries,
-                    8,
-                    size_of::<OpenThrottle>(),
-                ),
-                hash(
-                    maps::LAST_THROTTLES,
-                    hash_entries,
-                    8,
-                    size_of::<LastThrottle>(),
-                ),
-                hash("OOM_COUNTS", hash_entries, size_of::<CgroupKey>(), 8),
-                hash("OOM_CONTEXTS, PENDING_KILLS", 2 * u64::from(KILLS), 8, 64),
-                array(maps::COUNTERS_MAP, cpus * u64::from(COUNTERS), 8),
-                array("scratch", cpus, scratch),
-            ],
+        // Read in place by user space: the values begin on a page of their own.
+        let mapped = |name, entries: u64, value: usize| MapMemory {
+            name,
+            entries,
+            bytes: whole(entries.saturating_mul(value as u64), page_size)
+                .saturating_add(whole(MAP_OVERHEAD, page_size)),
+        };
+        // What a program notes between the entry and the exit of something:
+        // `tracer-ebpf/src/maps.rs`.
+        let ending = 40 + 16 * MAX_ENDS;
+        let mut maps = vec![
+            ring(maps::EVENTS, EVENTS_BYTES),
+            ring(maps::THROTTLES, THROTTLES_BYTES),
+            mapped(
+                maps::SLOT_CPUS,
+                slots.saturating_mul(cpus),
+                size_of::<SlotCpu>(),
+            ),
+            mapped(maps::SLOTS, slots, size_of::<Slot>()),
+            array(
+                maps::HISTOGRAMS_MAP,
+                slots.saturating_mul(u64::from(HISTOGRAMS)),
+                size_of::<Histogram>(),
+            ),
+            array(maps::SLOT_FLAGS, slots, size_of::<u32>()),
+            array(maps::FREE_SLOTS, slots, size_of::<u32>()),
+            hash(maps::SLOT_OF_CGROUP, slots.saturating_mul(2), 8, 4),
+            hash(maps::FROZEN, slots, 4, size_of::<Frozen>()),
+            array(
+                maps::SLOT_CACHE,
+                cpus.saturating_mul(u64::from(CACHE_LINES)),
+                size_of::<CacheLine>(),
+            ),
+            array(maps::CPU_STATES, cpus, size_of::<CpuState>()),
+            hash(
+                maps::OPEN_THROTTLES,
+                hash_entries,
+                8,
+                size_of::<OpenThrottle>(),
+            ),
+            hash(
+                maps::LAST_THROTTLES,
+                hash_entries,
+                8,
+                size_of::<LastThrottle>(),
+            ),
+            array(
+                maps::TASK_WAITS,
+                u64::from(TASK_WAIT_ENTRIES),
+                size_of::<TaskWait>(),
+            ),
+            hash("PENDING_KILLS", u64::from(KILLS), 8, 16),
+            array("LEARNED", 1, 24),
+            array("TIMER_ENDING", cpus, ending),
+            array("CSD_ENDING", cpus, ending),
+            array("UNTHROTTLE_ENDING", cpus, 16),
+            array("LIFECYCLE_SCRATCH", cpus, size_of::<CgroupLifecycle>()),
+            array(maps::COUNTERS_MAP, u64::from(COUNTERS), 8),
+            // The globals: offsets, and fewer than 32 others.
+            array(".rodata", OFFSETS.len() as u64 + 2 * 32, 4),
+        ];
+        // Old kernels account whole pages to each.
+        for map in &mut maps {
+            map.bytes = whole(map.bytes, page_size);
         }
+        Self { maps }
     }
 
     /// Bytes of all maps.
@@ -151,19 +172,11 @@ mod tests {
         let small = MemoryBounds::new(1_024, 4, 4096);
         let cgroups = MemoryBounds::new(2_048, 4, 4096);
         let cpus = MemoryBounds::new(1_024, 8, 4096);
-        let double = |name| 2 * bytes_of(&small, name) - MAP_OVERHEAD;
-        for name in [maps::SLOT_CPUS, maps::HISTOGRAMS_MAP] {
-            assert_eq!(bytes_of(&cgroups, name), double(name));
-        }
-        assert_eq!(bytes_of(&cpus, maps::SLOT_CPUS), double(maps::SLOT_CPUS));
-        assert_eq!(
-            bytes_of(&cpus, maps::HISTOGRAMS_MAP),
-            bytes_of(&small, maps::HISTOGRAMS_MAP)
-        );
-        assert_eq!(
-            bytes_of(&small, maps::SLOT_CPUS),
-            1_024 * 4 * 64 + MAP_OVERHEAD
-        );
+        let more = |bounds, name| bytes_of(bounds, name) - bytes_of(&small, name);
+        assert_eq!(more(&cgroups, maps::HISTOGRAMS_MAP), 1_024 * 4 * 1_856);
+        assert_eq!(more(&cpus, maps::HISTOGRAMS_MAP), 0);
+        assert_eq!(more(&cgroups, maps::SLOT_CPUS), 1_024 * 4 * 64);
+        assert_eq!(more(&cpus, maps::SLOT_CPUS), 1_024 * 4 * 64);
         assert_eq!(
             small.total(),
             small.maps.iter().map(|map| map.bytes).sum::<u64>()

@@ -2,11 +2,12 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
 
 use anyhow::{Context, Result};
+use limitscope_tests::referee::fdinfo;
 
 /// `BPF_PROG_TYPE_RAW_TRACEPOINT`
 pub const RAW_TRACEPOINT: u32 = 17;
@@ -239,88 +240,18 @@ fn info<const N: usize>(fd: &OwnedFd) -> Result<[u8; N]> {
 
 /// Every program that a process holds, by itself or by a link.
 pub fn programs_of(pid: u32) -> Result<Vec<Program>> {
-    let mut ids = BTreeSet::new();
-    for text in descriptors(pid)? {
-        if let Some(id) = field(&text.info, "prog_id") {
-            ids.insert(id as u32);
-        }
-    }
+    let ids: BTreeSet<u64> = fdinfo::descriptors(pid)?
+        .iter()
+        .filter_map(|descriptor| descriptor.number("prog_id"))
+        .collect();
     ids.into_iter()
         .map(|id| {
             // SAFETY: it points to nothing.
-            let fd = unsafe { Attr::new().put32(0, id).open(PROG_GET_FD_BY_ID) }
+            let fd = unsafe { Attr::new().put32(0, id as u32).open(PROG_GET_FD_BY_ID) }
                 .with_context(|| format!("opening program {id} of process {pid}"))?;
             Program::new(fd)
         })
         .collect()
-}
-
-/// A map of some process, from `/proc/PID/fdinfo` (`bpf_map_show_fdinfo`, `kernel/bpf/syscall.c`).
-#[derive(Clone, Debug)]
-pub struct Map {
-    /// Number of the descriptor in that process.
-    pub fd: i32,
-    /// `enum bpf_map_type`
-    pub kind: u64,
-    /// Bytes or entries, by the kind.
-    pub max_entries: u64,
-    /// Memory that the kernel accounts to it, in bytes.
-    pub memory: u64,
-}
-
-/// `BPF_MAP_TYPE_RINGBUF`
-pub const RING: u64 = 27;
-
-/// Every map that a process holds, each once.
-pub fn maps_of(pid: u32) -> Result<Vec<Map>> {
-    let mut seen = BTreeSet::new();
-    let mut maps = Vec::new();
-    for descriptor in descriptors(pid)? {
-        let number = |name| field(&descriptor.info, name);
-        let (Some(kind), Some(id)) = (number("map_type"), number("map_id")) else {
-            continue;
-        };
-        if seen.insert(id) {
-            maps.push(Map {
-                fd: descriptor.fd,
-                kind,
-                max_entries: number("max_entries").unwrap_or(0),
-                memory: number("memlock").unwrap_or(0),
-            });
-        }
-    }
-    Ok(maps)
-}
-
-struct Descriptor {
-    fd: i32,
-    info: String,
-}
-
-fn descriptors(pid: u32) -> Result<Vec<Descriptor>> {
-    let folder = format!("/proc/{pid}/fdinfo");
-    let mut all = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("reading {folder}"))? {
-        let entry = entry?;
-        // A descriptor can be closed meanwhile.
-        if let (Some(fd), Ok(info)) = (
-            entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok()),
-            fs::read_to_string(entry.path()),
-        ) {
-            all.push(Descriptor { fd, info });
-        }
-    }
-    Ok(all)
-}
-
-fn field(info: &str, name: &str) -> Option<u64> {
-    info.lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(key, _)| *key == name)
-        .and_then(|(_, value)| value.trim().parse().ok())
 }
 
 /// Gets a descriptor of another process's open file (`pidfd_getfd(2)`).

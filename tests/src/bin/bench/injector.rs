@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use limitscope_tests::cgroup::Cgroup;
+use limitscope_tests::{cgroup::Cgroup, referee::fdinfo};
 use tracer_common::{
     header::{CgroupKey, RecordHeader},
     maps::THROTTLES_BYTES,
@@ -39,9 +39,9 @@ pub struct Injector {
 impl Injector {
     /// For the agent `pid`. `hierarchy` is the one whose ids the records carry.
     pub fn new(pid: u32, hierarchy: u32, cgroups: &[Cgroup]) -> Result<Self> {
-        let ring = bpf::maps_of(pid)?
+        let ring = fdinfo::maps(pid)?
             .into_iter()
-            .find(|map| map.kind == bpf::RING && map.max_entries == u64::from(THROTTLES_BYTES))
+            .find(|map| map.kind == fdinfo::RING && map.max_entries == u64::from(THROTTLES_BYTES))
             .context("the agent has no ring of throttled intervals")?;
         let ring = bpf::borrow(pid, ring.fd)?;
         let mut bytes = Vec::new();

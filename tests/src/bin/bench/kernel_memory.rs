@@ -3,17 +3,18 @@
 use anyhow::{Context, Result, ensure};
 use limitscope_tests::{
     agent::{self, Agent},
+    referee::fdinfo,
     wait::PATIENCE,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    Settings, bpf,
+    Settings,
     figures::{Section, Table, mib},
 };
 
-/// `--max-cgroups`
-const SIZES: [&str; 3] = ["256", "2048", "10000"];
+/// `--max-cgroups`; none is the default.
+const SIZES: [Option<&str>; 4] = [Some("256"), Some("2048"), None, Some("10000")];
 
 /// Measures.
 pub fn measure(_settings: &Settings) -> Result<Section> {
@@ -26,30 +27,36 @@ pub fn measure(_settings: &Settings) -> Result<Section> {
     ]);
     let mut all = Vec::new();
     for size in SIZES {
-        let check = agent::output(["check", "--json", "--max-cgroups", size], PATIENCE)?;
+        let limit: Vec<&str> = size.map_or(Vec::new(), |size| vec!["--max-cgroups", size]);
+        let check = agent::output([&["check", "--json"], &limit[..]].concat(), PATIENCE)?;
         let check: Value = serde_json::from_slice(&check.stdout)
             .with_context(|| format!("check said {}", String::from_utf8_lossy(&check.stderr)))?;
         let memory = &check["memory"];
-        let bound = memory["total_bytes"]
-            .as_u64()
-            .context("check --json has no memory.total_bytes")?;
-        let cpus = memory["possible_cpus"]
-            .as_u64()
-            .context("check --json has no memory.possible_cpus")?;
-        let agent = Agent::start(&["--max-cgroups", size])?;
-        let maps = bpf::maps_of(agent.pid())?;
+        let number = |key: &str| {
+            memory[key]
+                .as_u64()
+                .with_context(|| format!("check --json has no memory.{key}"))
+        };
+        let bound = number("total_bytes")?;
+        let cpus = number("possible_cpus")?;
+        let cgroups = number("max_cgroups")?;
+        let agent = Agent::start(&limit)?;
+        let maps = fdinfo::maps(agent.pid())?;
         ensure!(!maps.is_empty(), "the agent holds no maps");
         let accounted: u64 = maps.iter().map(|map| map.memory).sum();
         agent.stop()?;
         table.row([
-            size.to_owned(),
+            format!(
+                "{cgroups}{}",
+                if size.is_none() { " (default)" } else { "" }
+            ),
             cpus.to_string(),
             format!("{:.1}", mib(bound as f64)),
             format!("{:.1}", mib(accounted as f64)),
-            format!("{:.1}", bound as f64 / 1024.0 / size.parse::<f64>()?),
+            format!("{:.1}", bound as f64 / 1024.0 / cgroups as f64),
         ]);
         all.push(json!({
-            "max_cgroups": size.parse::<u64>()?,
+            "max_cgroups": cgroups,
             "possible_cpus": cpus,
             "bound_bytes": bound,
             "accounted_bytes": accounted,
@@ -61,7 +68,7 @@ pub fn measure(_settings: &Settings) -> Result<Section> {
         notes: vec![
             "Bound: what `limitscope check --max-cgroups N` says that the maps take at most. \
              Accounted: the sum of `memlock` of the running agent's maps (/proc/PID/fdinfo), \
-             which the kernel computes from their sizes. The default is 2,048 cgroups."
+             which the kernel computes from their sizes."
                 .to_owned(),
         ],
         tables: vec![table],
