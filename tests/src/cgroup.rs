@@ -20,7 +20,7 @@ const CONTROLLERS: [&str; 4] = ["cpu", "cpuacct", "memory", "pids"];
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// The same path in each v1 hierarchy of [`CONTROLLERS`] and in the v2 tree, as runc lays it out.
+/// The same path in each v1 hierarchy of the controllers that tests use and in the v2 tree, as runc lays it out.
 ///
 /// Dropping it kills what runs inside, removes every directory, and fails the test if one stays.
 #[derive(Debug)]

@@ -16,6 +16,10 @@
 //! | [`probes::cgroup`] | `cgroup:cgroup_mkdir`, … | slots before anything runs |
 #![no_std]
 #![no_main]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "the macros hand each program its context by value"
+)]
 #![feature(core_intrinsics)]
 #![allow(
     internal_features,

@@ -79,20 +79,16 @@ pub fn allot(id: u64, parent: u64) -> u32 {
         let _ = SLOT_OF_CGROUP.insert(id, parent_slot, 0);
         return parent_slot;
     }
-    match FREE_SLOTS.pop() {
-        Ok(Some(slot)) => {
-            if SLOT_OF_CGROUP.insert(id, slot, 0).is_err() {
-                count(LOST_SLOTS);
-                let _ = FREE_SLOTS.push(slot, 0);
-                return SLOT_NONE;
-            }
-            slot
-        }
-        _ => {
-            count(LOST_SLOTS);
-            SLOT_NONE
-        }
+    let Ok(Some(slot)) = FREE_SLOTS.pop() else {
+        count(LOST_SLOTS);
+        return SLOT_NONE;
+    };
+    if SLOT_OF_CGROUP.insert(id, slot, 0).is_err() {
+        count(LOST_SLOTS);
+        let _ = FREE_SLOTS.push(slot, 0);
+        return SLOT_NONE;
     }
+    slot
 }
 
 /// What `cpu` counts for `slot`.

@@ -332,5 +332,5 @@ pub extern "C" fn part_of_wait(task: u64, queued: u64, clock: u64) -> u64 {
             break;
         }
     }
-    if low < high { high - low } else { 0 }
+    high.saturating_sub(low)
 }

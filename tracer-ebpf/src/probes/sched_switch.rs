@@ -116,7 +116,7 @@ fn leave(ctx: &BtfTracePointContext, prev: u64, pid: u32, cpu: u32, state: &mut 
             } else {
                 direct::u32(prev, TASK_STATE.load())
             };
-            preempt & 0xff == 0 && prev_state != 0
+            preempt as u8 == 0 && prev_state != 0
         };
         if voluntary {
             counts.voluntary += 1;

@@ -76,7 +76,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         });
     }
     match header.kind {
-        KIND_OOM_KILL => oom_kill::decode(&copy::<OomKill>(bytes)?).map(Record::OomKill),
+        KIND_OOM_KILL => Ok(Record::OomKill(oom_kill::decode(&copy::<OomKill>(bytes)?))),
         KIND_THROTTLE_INTERVAL => {
             throttle_interval::decode(&copy::<ThrottleInterval>(bytes)?).map(Record::Throttle)
         }

@@ -5,7 +5,7 @@ use tracer_common::{
     records::{OOM_FLAG_EXACT, OomKill, OomLevel, PAGE_COUNTER_MAX},
 };
 
-use super::{DecodeError, text};
+use super::text;
 
 /// A process of a kill.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,10 +80,10 @@ pub struct KillPages {
 }
 
 /// Decodes the record.
-pub fn decode(record: &OomKill) -> Result<Box<Kill>, DecodeError> {
+pub fn decode(record: &OomKill) -> Box<Kill> {
     let victim = &record.victim;
     let some = |key: CgroupKey| (!key.is_none()).then_some(key);
-    Ok(Box::new(Kill {
+    Box::new(Kill {
         monotonic_ns: record.header.monotonic_ns,
         victim: KillProcess {
             thread: victim.pid,
@@ -117,7 +117,7 @@ pub fn decode(record: &OomKill) -> Result<Box<Kill>, DecodeError> {
             .take_while(|level| !level.cgroup.is_none())
             .map(decode_level)
             .collect(),
-    }))
+    })
 }
 
 fn decode_level(level: &OomLevel) -> KillLevel {

@@ -150,7 +150,7 @@ impl Pipeline {
                 let Some(change) = self.cgroup(&event) else {
                     return Ok(());
                 };
-                self.ask(&change.identity, sources);
+                ask(&change.identity, sources);
                 self.changed(change, event.monotonic_ns, outputs)
             }
             Record::OomKill(kill) => {
@@ -161,7 +161,7 @@ impl Pipeline {
                     self.files.memory.as_ref(),
                     self.page_size,
                 );
-                self.ask(&event.container, sources);
+                ask(&event.container, sources);
                 let now = clock_ns(ClockId::Monotonic);
                 match self.groups.admit(now, kill.monotonic_ns, Box::new(event)) {
                     Some(event) => self.emit(kill.monotonic_ns, EventBody::OomKill(event), outputs),
@@ -178,18 +178,6 @@ impl Pipeline {
                     EventBody::CpuThrottle(Box::new(event)),
                     outputs,
                 )
-            }
-        }
-    }
-
-    /// Asks the runtimes for a container that has no name yet.
-    fn ask(&self, identity: &Identity, sources: &[&dyn NameSource]) {
-        let Some(id) = identity.container_id.as_deref() else {
-            return;
-        };
-        if identity.container_name.is_none() {
-            for source in sources.iter().filter(|source| source.serves(identity)) {
-                source.ask(id);
             }
         }
     }
@@ -307,7 +295,7 @@ impl Pipeline {
         // Containers that nobody could name yet, e.g. while their runtime was away.
         for (_, identity) in self.index.live_owners() {
             if identity.unresolved.is_some() {
-                self.ask(&identity, sources);
+                ask(&identity, sources);
             }
         }
         for key in std::mem::take(&mut self.gone) {
@@ -346,5 +334,17 @@ impl Pipeline {
         let now = self.read_slots(outputs)?;
         outputs.interval();
         self.agent(AgentPhase::Stop, now, outputs)
+    }
+}
+
+/// Asks the runtimes for a container that has no name yet.
+fn ask(identity: &Identity, sources: &[&dyn NameSource]) {
+    let Some(id) = identity.container_id.as_deref() else {
+        return;
+    };
+    if identity.container_name.is_none() {
+        for source in sources.iter().filter(|source| source.serves(identity)) {
+            source.ask(id);
+        }
     }
 }

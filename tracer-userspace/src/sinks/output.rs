@@ -108,7 +108,7 @@ fn ends_in_half_a_line(path: &Path) -> bool {
 
 /// An open file that is not waited for endlessly: a reader that stops reading must not stop the
 /// tracing, nor keep the program from ending. [`ErrorKind::WouldBlock`] says that nothing could be
-/// written for [`PATIENCE`], or at once where that was so the last time.
+/// written for 100 ms, or at once where that was so the last time.
 #[derive(Debug)]
 pub struct Descriptor {
     file: File,
