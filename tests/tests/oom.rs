@@ -158,6 +158,17 @@ fn a_child_of_the_first_process() -> Result<()> {
 
 #[test]
 fn a_sleeper_dies_for_its_sibling() -> Result<()> {
+    // Where the sleeper's memory comes free too late, the kernel kills the sibling as well.
+    for _ in 0..5 {
+        if one_of_two_dies()? {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the kernel killed both, five times")
+}
+
+/// False where the kernel killed both.
+fn one_of_two_dies() -> Result<bool> {
     let (big, small) = ("lst-oom-sleeper", "lst-oom-sibling");
     let stage = Stage::set()?;
     let cgroup = Cgroup::new("oom")?;
@@ -166,7 +177,9 @@ fn a_sleeper_dies_for_its_sibling() -> Result<()> {
     sleeper.set_oom_score_adj(500)?;
     sleeper.run()?;
     let mut sibling = Workload::start_in(&cgroup, &["anon", "--mib", "14", "--comm", small])?;
-    sibling.run()?;
+    if sibling.run().is_err() {
+        return Ok(false);
+    }
     assert_eq!(sleeper.wait_exit()?.signal(), Some(9));
     assert!(sibling.exit()?.success());
     let (events, log) = stage.finish(big, 1)?;
@@ -180,7 +193,7 @@ fn a_sleeper_dies_for_its_sibling() -> Result<()> {
     let trigger = log.report(victim.pid)?.trigger_pid;
     assert_eq!(line.number("oom.trigger.process.pid")?, u64::from(trigger));
     assert!(log.killed_with(small).is_empty());
-    Ok(())
+    Ok(true)
 }
 
 #[test]

@@ -32,6 +32,10 @@ pub fn cgroup_id_of(task: u64) -> u64 {
             CSS_SET_DFL_CGROUP.load(),
         )
     };
+    // An autogroup has none. A load from NULL reads as 0, but as a fault on older kernels.
+    if cgroup == 0 {
+        return 0;
+    }
     direct::u64(direct::u64(cgroup, CGROUP_KN.load()), KERNFS_NODE_ID.load())
 }
 
@@ -43,7 +47,8 @@ pub fn slot_of(id: u64, cpu: u32) -> u32 {
         // SAFETY: an element of the array; only this CPU uses its part, and a switch is not
         // interrupted by another.
         let line = unsafe { &mut *line };
-        if line.id == id {
+        // An empty line looks like that of the id 0, which autogroups have.
+        if line.id == id && line.slot != SLOT_UNKNOWN {
             return line.slot;
         }
         let slot = look_up(id);

@@ -10,7 +10,9 @@
 //! address of which the verifier knows the type is none (see `sched_switch`).
 
 use tracer_common::{
-    counters::{LATE_THROTTLE_END, LOST_CLOCK, LOST_MAP_FULL, LOST_RING_THROTTLE},
+    counters::{
+        LATE_THROTTLE_END, LOST_CLOCK, LOST_MAP_FULL, LOST_RING_THROTTLE, LOST_THROTTLE_LIST,
+    },
     header::CgroupKey,
     maps::{
         HELD_SLOTS, HIST_THROTTLED_INTERVAL, HeldSlot, LastThrottle, OpenThrottle, SLOT_UNKNOWN,
@@ -113,12 +115,14 @@ pub extern "C" fn hold(cfs_rq: u64, clock: u64, leaf: u64, cgroup: u64, slot_and
                 if entry.leaf == 0 {
                     *entry = held;
                     add_held(held.slot, 1);
-                    break;
+                    return 0;
                 }
                 if entry.slot == held.slot {
-                    break;
+                    return 0;
                 }
             }
+            // Its frozen time is not followed.
+            count(LOST_THROTTLE_LIST);
             return 0;
         }
         // The interval before this one ended unseen, and nothing ran in between.
@@ -190,6 +194,15 @@ pub extern "C" fn ended(cfs_rq: u64, start: u64, source: u32) -> u32 {
     }
     if start == 0 || (duration as i64) < 0 {
         count(LOST_CLOCK);
+        return 0;
+    }
+
+    // Whoever comes first counts it: on kernels where a timer unthrottles other CPUs itself, the
+    // switch there can be faster than the timer's return.
+    // SAFETY: the value is copied at once.
+    if let Some(last) = unsafe { LAST_THROTTLES.get(cfs_rq) }
+        && last.start == start
+    {
         return 0;
     }
 

@@ -58,7 +58,19 @@ fn main() -> ExitCode {
         Some(Command::Check(args)) => check::run(args, limitscope::kernel::trial::fexit()),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("limitscope: {error:#}");
+        eprintln!("limitscope: {}", with_causes(&error));
         ExitCode::FAILURE
     })
+}
+
+/// The error and its causes, each said once: some errors name their cause themselves.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }

@@ -276,7 +276,7 @@ fn is_held(slot: u32) -> bool {
     }
     match SLOTS.get_ptr(slot) {
         // SAFETY: an element of the array, read as a whole word.
-        Some(slot) => unsafe { (&raw const (*slot).held).read_volatile() != 0 },
+        Some(slot) => unsafe { (&raw const (*slot).held).read_volatile() as i32 > 0 },
         None => false,
     }
 }

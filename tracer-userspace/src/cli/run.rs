@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracer_common::globals::Signal;
@@ -32,7 +32,8 @@ pub struct RunArgs {
     /// How often counters are read and `container_stats` written
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "10s", value_parser = interval)]
     pub interval: Duration,
-    /// Kinds of events to write, separated by commas [default: all]
+    /// Kinds of events to write, separated by commas: oom_kill, cpu_throttle, container_start,
+    /// container_exit, container_stats [default: all]; agent is always written
     #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = event_kind)]
     pub events: Vec<EventKind>,
     /// Only this container: its name, the beginning of its id, its pod's name, or its cgroup's path
@@ -47,13 +48,14 @@ pub struct RunArgs {
     /// Append the events to a file instead of writing them to stdout
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Write a histogram report at the end: a table, or by the file's name .json or .hlog
+    /// Write a histogram report at the end: JSON if FILE ends in .json, a HdrHistogram log if in
+    /// .hlog, else a table
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
     /// Append the histograms of each interval to a HdrHistogram log (V2)
     #[arg(long, value_name = "FILE")]
     pub hlog: Option<PathBuf>,
-    /// Docker's socket [default: DOCKER_HOST, /run/docker.sock, /var/run/docker.sock]
+    /// Docker's socket [default: DOCKER_HOST if it is unix://, /run/docker.sock, /var/run/docker.sock]
     #[arg(long, value_name = "SOCKET")]
     pub docker_socket: Option<PathBuf>,
     /// Cgroups to have room for; `limitscope check` tells what it takes
@@ -154,6 +156,19 @@ impl RunArgs {
 /// Runs the command. `started_ns` is the monotonic time at which the process started.
 pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
     // Everything that can be refused is refused before anything is attached.
+    if let Some(root) = args.cgroup_root.as_deref().filter(|root| !root.is_dir()) {
+        bail!("--cgroup-root {} is no directory", root.display());
+    }
+    if let Some(socket) = args
+        .docker_socket
+        .as_deref()
+        .filter(|socket| !socket.exists())
+    {
+        tracing::warn!(
+            "--docker-socket {} is not there (yet): until it is, containers have ids and no names",
+            socket.display()
+        );
+    }
     let mut host = HostFacts::read(args.cgroup_root.as_deref())?;
     host.fexit = trial::fexit();
     let plan = Plan::for_this_machine(

@@ -9,6 +9,12 @@ pub struct ContainerFilter(String);
 /// Shortest part of an id that stands for it.
 const ID_PART: usize = 4;
 
+impl std::fmt::Display for ContainerFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
 impl ContainerFilter {
     /// For what the user gave.
     pub const fn new(text: String) -> Self {

@@ -43,6 +43,8 @@ use crate::{
 
 /// Records that are taken from a ring before anything else gets its turn.
 const BATCH: usize = 1024;
+/// Batches of each ring that are taken in a row.
+const ROUNDS: u32 = 16;
 /// Messages of runtimes that may wait.
 const NAME_MESSAGES: usize = 4096;
 
@@ -109,11 +111,13 @@ pub async fn run(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let end = options.duration.map(|duration| begin + duration);
     tokio::pin!(stop);
+    let mut more = false;
     while !closed {
         let deadline = pipeline.next_deadline();
         let step: Result<(), Closed> = tokio::select! {
             () = &mut stop => break,
             () = sleep_until(end.unwrap_or(begin)), if end.is_some() => break,
+            () = tokio::task::yield_now(), if more => Ok(()),
             ready = events.wait() => {
                 ready.context("waiting for records failed")?;
                 Ok(())
@@ -125,7 +129,7 @@ pub async fn run(
             Some(message) = names.recv() => pipeline.name(message, &mut outputs),
             _ = ticks.tick() => {
                 drain(&mut pipeline, &mut events, &mut throttles, &mut outputs, &sources)
-                    .and_then(|()| pipeline.interval(&mut outputs, &sources))
+                    .and_then(|_| pipeline.interval(&mut outputs, &sources))
             }
             () = sleep(RETRY), if outputs.is_behind() => Ok(()),
             () = sleep_until(deadline.unwrap_or(begin)), if deadline.is_some() => {
@@ -133,18 +137,19 @@ pub async fn run(
             }
         };
         // Births come before what happens to the born.
-        closed = step
-            .and_then(|()| {
-                drain(
-                    &mut pipeline,
-                    &mut events,
-                    &mut throttles,
-                    &mut outputs,
-                    &sources,
-                )
-            })
-            .and_then(|()| outputs.flush())
-            .is_err();
+        let drained = step.and_then(|()| {
+            drain(
+                &mut pipeline,
+                &mut events,
+                &mut throttles,
+                &mut outputs,
+                &sources,
+            )
+        });
+        match drained.and_then(|rest| outputs.flush().map(|()| rest)) {
+            Ok(rest) => more = rest,
+            Err(Closed) => closed = true,
+        }
     }
     if closed {
         info!("nobody reads the output any more");
@@ -157,20 +162,21 @@ pub async fn run(
             &mut outputs,
             &sources,
         )
-        .and_then(|()| pipeline.stop(&mut outputs));
+        .and_then(|_| pipeline.stop(&mut outputs));
     }
     outputs.finish()
 }
 
-/// Takes what both rings have, births first.
+/// Takes what both rings have, births first; not endlessly, where more comes than can be written:
+/// the rest is taken after whatever else there is to do.
 fn drain(
     pipeline: &mut Pipeline,
     events: &mut RingReader,
     throttles: &mut RingReader,
     outputs: &mut Outputs,
     sources: &[&dyn NameSource],
-) -> Result<(), Closed> {
-    loop {
+) -> Result<bool, Closed> {
+    for _ in 0..ROUNDS {
         let mut result = Ok(());
         let mut taken = 0;
         for ring in [&mut *events, &mut *throttles] {
@@ -182,7 +188,8 @@ fn drain(
         }
         result?;
         if taken == 0 {
-            return Ok(());
+            return Ok(false);
         }
     }
+    Ok(true)
 }

@@ -11,6 +11,7 @@ use crate::{
     analyse::report::Report,
     model::{
         event::{Event, EventBody, EventKind},
+        identity::Identity,
         stats::ContainerStats,
     },
     sinks::{
@@ -60,6 +61,8 @@ pub struct Outputs {
     output: Output,
     kinds: Vec<EventKind>,
     container: Option<ContainerFilter>,
+    /// Whether a container of the filter was ever seen.
+    matched: bool,
     report: Report,
     report_file: Option<(ReportFile, ReportFormat)>,
     hlog: Option<HlogWriter<Descriptor>>,
@@ -100,6 +103,7 @@ impl Outputs {
             output,
             kinds: options.kinds.clone(),
             container: options.container.clone(),
+            matched: false,
             report: Report::default(),
             report_file,
             hlog,
@@ -118,6 +122,7 @@ impl Outputs {
 
     /// Writes an event, unless the user does not want it.
     pub fn emit(&mut self, monotonic_ns: u64, body: EventBody) -> Result<(), Closed> {
+        self.note_match(waiting::container(&body).map(|who| &**who));
         let excluded = self
             .container
             .as_ref()
@@ -149,8 +154,16 @@ impl Outputs {
         self.output.write_entry(&self.line)
     }
 
+    /// Remembers that a container of the filter was there.
+    fn note_match(&mut self, identity: Option<&Identity>) {
+        if let (Some(filter), Some(identity)) = (&self.container, identity) {
+            self.matched = self.matched || filter.matches(identity);
+        }
+    }
+
     /// Takes an interval of a container into the report and the log.
     pub fn account(&mut self, stats: &ContainerStats, end_monotonic_ns: u64) {
+        self.note_match(Some(&stats.container));
         if self
             .container
             .as_ref()
@@ -200,6 +213,9 @@ impl Outputs {
 
     /// Writes the report and everything that is left. All is tried; the first failure is told.
     pub fn finish(&mut self) -> Result<()> {
+        if let Some(filter) = self.container.as_ref().filter(|_| !self.matched) {
+            warn!("nothing was seen of --container {filter}");
+        }
         let mut result = match self.output.finish() {
             // Nobody reads any more: nothing that went wrong.
             Ok(()) | Err(Closed) => Ok(()),

@@ -126,9 +126,12 @@ impl SlotTable {
 
     /// The cgroup is gone. Its slot is read once more and given anew after `free_at_ns`.
     pub fn gone(&mut self, tracer: &mut Tracer, id: u64, free_at_ns: u64) {
-        let Some(slot) = self.slot_of.remove(&id) else {
+        // Of one whose birth record was lost only the programs' map knows.
+        let known = self.slot_of.remove(&id);
+        let Some(slot) = known.or_else(|| tracer.slot_of_cgroup.get(&id, 0).ok()) else {
             return;
         };
+        self.slots.entry(slot).or_default();
         let _ = tracer.slot_of_cgroup.remove(&id);
         if let Some(entry) = self.slots.get_mut(&slot) {
             entry.ids.retain(|other| *other != id);
@@ -242,7 +245,11 @@ fn release_held(tracer: &mut Tracer, slot: u32) {
         .open_throttles
         .iter()
         .filter_map(Result::ok)
-        .filter(|(_, open)| open.held[0].slot == slot && open.held[0].leaf != 0)
+        .filter(|(_, open)| {
+            open.held
+                .iter()
+                .any(|held| held.leaf != 0 && held.slot == slot)
+        })
         .map(|(queue, _)| queue)
         .collect();
     for queue in stale {

@@ -64,12 +64,17 @@ fn lost(out: &mut Vec<u8>, styles: &Styles, lost: &Lost) -> io::Result<()> {
 fn plan(out: &mut Vec<u8>, styles: &Styles, agent: &AgentEvent) -> io::Result<()> {
     let dim = styles.dim;
     for signal in &agent.plan.signals {
+        let by = match signal.source.as_str() {
+            "off" => "not asked for",
+            "none" => "not possible here",
+            source => &format!("by {source}"),
+        };
         writeln!(
             out,
-            "{:INDENT$}{dim}{:<16}{dim:#}  by {}",
+            "{:INDENT$}{dim}{:<16}{dim:#}  {}",
             "",
             Visible(&signal.signal).to_string(),
-            Visible(&signal.source)
+            Visible(by)
         )?;
         for note in &signal.notes {
             writeln!(out, "{:INDENT$}{:16}  {}", "", "", Visible(note))?;
