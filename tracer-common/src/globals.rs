@@ -95,6 +95,7 @@ offsets! {
     TASK_NVCSW = "task_struct".["nvcsw"] for ContextSwitch;
     TASK_LAST_QUEUED = "task_struct".["sched_info.last_queued"] for ContextSwitch;
     TASK_LAST_ARRIVAL = "task_struct".["sched_info.last_arrival"] for ContextSwitch;
+    TASK_PCOUNT = "task_struct".["sched_info.pcount"] for ContextSwitch;
     TASK_RUN_DELAY = "task_struct".["sched_info.run_delay"] for ContextSwitch;
     TASK_GROUP = "task_struct".["sched_task_group"] for ContextSwitch, CpuThrottle;
     // Since 6.18 a throttled task is parked by itself and says so.

@@ -27,8 +27,8 @@ use crate::{
     globals::{
         CFS_RQ_RQ, CFS_RQ_THROTTLE_COUNT, MEASURE_SWITCHES, MEASURE_THROTTLE, RQ_CLOCK,
         SWITCH_HAS_STATE, TASK_CFS_RQ, TASK_CGROUPS, TASK_EXEC_RUNTIME, TASK_LAST_ARRIVAL,
-        TASK_LAST_QUEUED, TASK_NVCSW, TASK_PID, TASK_RUN_DELAY, TASK_STATE, TASK_THROTTLED,
-        present,
+        TASK_LAST_QUEUED, TASK_NVCSW, TASK_PCOUNT, TASK_PID, TASK_RUN_DELAY, TASK_STATE,
+        TASK_THROTTLED, present,
     },
     maps::{CPU_STATES, SLOTS, TASK_WAITS},
     read::direct,
@@ -153,7 +153,7 @@ fn missed_arrival(
         // SAFETY: an element of the array, see `wait_of`.
         let entry = unsafe { &mut *entry };
         let task = as_number(state, prev);
-        if let Some(before) = entry.of(task) {
+        if let Some(before) = entry.of(task).or(before_first(prev, 1)) {
             let run_delay = direct::u64(prev, TASK_RUN_DELAY.load());
             let wait = run_delay.wrapping_sub(before);
             if (wait as i64) > 0 {
@@ -215,12 +215,13 @@ fn wait_of(next: u64, pid: u32, slot: u32, cpu: u32, state: &mut CpuState) {
         let entry = unsafe { &mut *entry };
         // The verifier lets nobody calculate with an address of which it knows the type.
         let task = as_number(state, next);
-        if let Some(before) = entry.of(task) {
+        let own = entry.of(task);
+        if let Some(before) = own.or(before_first(next, 0)) {
             // What it waited on other CPUs since it last ran.
             let elsewhere = run_delay.wrapping_sub(before);
             if (elsewhere as i64) > 0 {
                 wait += elsewhere;
-                if entry.task & TASK_PARKED != 0 {
+                if own.is_some() && entry.task & TASK_PARKED != 0 {
                     throttled += elsewhere;
                 }
             }
@@ -239,6 +240,17 @@ fn wait_of(next: u64, pid: u32, slot: u32, cpu: u32, state: &mut CpuState) {
         counts.throttled_wait_ns += throttled;
         counts.waits += 1;
         record(slot, HIST_RUN_QUEUE_WAIT, wait - throttled);
+    }
+}
+
+/// A thread that has been put on a CPU `arrivals` times so far: before the first it had waited for
+/// nothing, which needs no entry of its own. It may have been moved before it first ran.
+#[inline(always)]
+fn before_first(task: u64, arrivals: u64) -> Option<u64> {
+    if direct::u64(task, TASK_PCOUNT.load()) == arrivals {
+        Some(0)
+    } else {
+        None
     }
 }
 
