@@ -279,9 +279,9 @@ fn a_quota_that_changes_while_it_holds() -> Result<()> {
     let quotas = [10_000, 15_000];
     cgroup.set_cpu_quota(Some(quotas[0]), 100_000)?;
     let run = Run::of(&[&cgroup], MS_100, 4, 5_000, || {
-        for change in 1..6 {
-            // Not a multiple of the period, so that most changes hit a throttled group.
-            thread::sleep(Duration::from_millis(730));
+        for change in 1..61 {
+            // Not a divisor of the period: most changes hit a throttled group, at all moments of it.
+            thread::sleep(Duration::from_millis(73));
             cgroup.set_cpu_quota(Some(quotas[change % 2]), 100_000)?;
         }
         Ok(())

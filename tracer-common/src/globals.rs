@@ -112,6 +112,9 @@ offsets! {
     CFS_RQ_RQ = "cfs_rq".["rq"] for ContextSwitch, CpuThrottle;
     CFS_RQ_TG = "cfs_rq".["tg"] for CpuThrottle;
     CFS_RQ_THROTTLED_CLOCK = "cfs_rq".["throttled_clock"] for CpuThrottle;
+    // Since 6.6 a run queue sums up how long it was throttled, by its own quota or one above.
+    CFS_RQ_SELF_CLOCK = "cfs_rq".["throttled_clock_self"];
+    CFS_RQ_SELF_TIME = "cfs_rq".["throttled_clock_self_time"];
     CFS_RQ_THROTTLE_COUNT = "cfs_rq".["throttle_count"] for CpuThrottle;
     CFS_RQ_THROTTLED = "cfs_rq".["throttled"] for CpuThrottle;
     CFS_RQ_THROTTLED_LIST = "cfs_rq".["throttled_list"] for CpuThrottle;

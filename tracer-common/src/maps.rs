@@ -217,6 +217,9 @@ pub struct HeldSlot {
 pub struct OpenThrottle {
     /// `cfs_rq->throttled_clock` of this interval, by the run queue's clock in nanoseconds.
     pub throttled_clock: u64,
+    /// `throttled_clock_self - throttled_clock_self_time` of the run queue while it lasts: plus the
+    /// second one afterwards it is the end. 0 where the kernel has none.
+    pub self_base: u64,
     /// Slots of the threads that are held up, used ones first.
     pub held: [HeldSlot; HELD_SLOTS],
     /// Cgroup id (hierarchy of the slots) of the first thread that was parked.

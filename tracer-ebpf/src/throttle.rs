@@ -125,11 +125,16 @@ pub extern "C" fn hold(cfs_rq: u64, clock: u64, leaf: u64, cgroup: u64, slot_and
             count(LOST_THROTTLE_LIST);
             return 0;
         }
-        // The interval before this one ended unseen, and nothing ran in between.
+        // The interval before this one ended unseen, and nobody was seen to run in between.
+        let (before, base) = (open.throttled_clock, open.self_base);
+        if base != 0 {
+            ended_unseen(cfs_rq, before, base, clock);
+        }
         close(cfs_rq);
     }
     let mut open = OpenThrottle {
         throttled_clock: clock,
+        self_base: CfsRq(cfs_rq).self_base(),
         held: [HeldSlot {
             leaf: 0,
             slot: 0,
@@ -175,13 +180,12 @@ pub extern "C" fn close(cfs_rq: u64) -> u32 {
     open.threads
 }
 
-/// The interval of `cfs_rq` that began at `start` has ended, by the run queue's clock now.
+/// The interval of `cfs_rq` that began at `start` has ended at `end`, by the run queue's clock.
 #[inline(never)]
 #[unsafe(export_name = "throttle_ended")]
-pub extern "C" fn ended(cfs_rq: u64, start: u64, source: u32) -> u32 {
+pub extern "C" fn ended(cfs_rq: u64, start: u64, end: u64, source: u32) -> u32 {
     let queue = CfsRq(cfs_rq);
     let rq = queue.rq();
-    let end = rq.clock();
     let duration = end.wrapping_sub(start);
     let (held_cgroup, expected) = match OPEN_THROTTLES.get_ptr(cfs_rq) {
         // SAFETY: an element of the map, copied at once; see `hold` on changes.
@@ -285,12 +289,29 @@ fn burned(began: u64, period_start: u64, period_ns: u64) -> u64 {
     if rest == 0 { 0 } else { period_ns - rest }
 }
 
-/// `task` is put on a CPU where something was throttled: what holds nothing up any more although
-/// its end was not seen ends now. A quota that was changed or removed and a CPU that went offline
-/// unthrottle without any tracepoint.
+/// The interval of `cfs_rq` that began at `start` ended at `latest` or before: when, the kernel's
+/// account tells from `base`, see [`CfsRq::self_base`].
+#[inline(always)]
+fn ended_unseen(cfs_rq: u64, start: u64, base: u64, latest: u64) {
+    count(LATE_THROTTLE_END);
+    let mut end = latest;
+    if base != 0 {
+        let accounted = CfsRq(cfs_rq).self_end(base);
+        if accounted > start && accounted < latest {
+            end = accounted;
+        }
+    }
+    ended(cfs_rq, start, end, THROTTLE_SOURCE_SWITCH);
+}
+
+/// `task` was put on a CPU at `arrival` (by the clock of its run queue) where something was
+/// throttled: what holds nothing up any more although its end was not seen ended then. A quota
+/// that was changed or removed and a CPU that went offline unthrottle without any tracepoint. The
+/// kernel's account tells when that was, since 6.6; threads may come back here long after it. Where
+/// the arrival itself was not seen either, the group may be throttled anew by now.
 #[inline(never)]
 #[unsafe(export_name = "throttle_close_late")]
-pub extern "C" fn close_late(task: u64) -> u32 {
+pub extern "C" fn close_late(task: u64, arrival: u64) -> u32 {
     let mut entity = Task(task).entity();
     for _ in 0..LEVELS {
         let cfs_rq = entity.cfs_rq();
@@ -298,11 +319,10 @@ pub extern "C" fn close_late(task: u64) -> u32 {
             break;
         }
         if let Some(open) = OPEN_THROTTLES.get_ptr(cfs_rq.0) {
-            // SAFETY: an element of the map, one word copied.
-            let clock = unsafe { (*open).throttled_clock };
-            if !cfs_rq.is_throttled() {
-                count(LATE_THROTTLE_END);
-                ended(cfs_rq.0, clock, THROTTLE_SOURCE_SWITCH);
+            // SAFETY: an element of the map, two words copied.
+            let (clock, base) = unsafe { ((*open).throttled_clock, (*open).self_base) };
+            if !cfs_rq.is_throttled() || cfs_rq.throttled_clock() != clock {
+                ended_unseen(cfs_rq.0, clock, base, arrival);
             }
         }
         entity = entity.parent();

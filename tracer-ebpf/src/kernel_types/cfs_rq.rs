@@ -2,8 +2,9 @@
 
 use crate::{
     globals::{
-        CFS_RQ_RQ, CFS_RQ_TG, CFS_RQ_THROTTLE_COUNT, CFS_RQ_THROTTLED, CFS_RQ_THROTTLED_CLOCK,
-        CSS_CGROUP, RQ_CLOCK, RQ_CPU, TG_CFS_BANDWIDTH, TG_CSS, THROTTLED_MASK,
+        CFS_RQ_RQ, CFS_RQ_SELF_CLOCK, CFS_RQ_SELF_TIME, CFS_RQ_TG, CFS_RQ_THROTTLE_COUNT,
+        CFS_RQ_THROTTLED, CFS_RQ_THROTTLED_CLOCK, CSS_CGROUP, RQ_CLOCK, RQ_CPU, TG_CFS_BANDWIDTH,
+        TG_CSS, THROTTLED_MASK, present,
     },
     kernel_types::{bandwidth::Bandwidth, cgroup::Cgroup},
     read::checked,
@@ -26,6 +27,27 @@ impl CfsRq {
     #[inline(always)]
     pub fn throttled_clock(self) -> u64 {
         checked::read(self.0, CFS_RQ_THROTTLED_CLOCK.load())
+    }
+
+    /// Start of the throttled interval that it is in, whichever level's quota it is, less all such
+    /// intervals before (`tg_unthrottle_up` adds them up in `throttled_clock_self_time`). 0 where
+    /// the kernel has no such account, or is in no such interval.
+    #[inline(always)]
+    pub fn self_base(self) -> u64 {
+        if !present(&CFS_RQ_SELF_CLOCK) || !present(&CFS_RQ_SELF_TIME) {
+            return 0;
+        }
+        let clock: u64 = checked::read(self.0, CFS_RQ_SELF_CLOCK.load());
+        if clock == 0 {
+            return 0;
+        }
+        clock.wrapping_sub(checked::read(self.0, CFS_RQ_SELF_TIME.load()))
+    }
+
+    /// When the interval ended of which this was the base, if no other has ended since.
+    #[inline(always)]
+    pub fn self_end(self, base: u64) -> u64 {
+        base.wrapping_add(checked::read(self.0, CFS_RQ_SELF_TIME.load()))
     }
 
     /// How many levels, from itself upwards, are throttled.

@@ -178,7 +178,7 @@ pub extern "C" fn end_if_over(cfs_rq: u64, clock: u64, in_timer: u32) -> u32 {
     if queue.is_throttled() && queue.throttled_clock() == clock {
         return 0;
     }
-    throttle::ended(cfs_rq, clock, THROTTLE_SOURCE_TIMER)
+    throttle::ended(cfs_rq, clock, queue.rq().clock(), THROTTLE_SOURCE_TIMER)
 }
 
 /// The timer's function is done.

@@ -57,6 +57,7 @@ fn on_switch(ctx: &BtfTracePointContext) {
 
     let prev_pid = direct::u32(prev, TASK_PID.load());
     let mut prev_slot = SLOT_NONE;
+    let arrival_seen = state.pid == prev_pid;
     if prev_pid != 0 {
         prev_slot = leave(ctx, prev, prev_pid, cpu, state);
     }
@@ -73,6 +74,10 @@ fn on_switch(ctx: &BtfTracePointContext) {
     if MEASURE_THROTTLE.load() == 1 {
         let next_slot = state.slot;
         if prev_pid != 0 {
+            if !arrival_seen && state.open_throttles != 0 && is_held(prev_slot) {
+                let arrival = direct::u64(prev, TASK_LAST_ARRIVAL.load());
+                throttle::close_late(as_number(state, prev), arrival);
+            }
             if is_parked(prev) {
                 // `prev` is still the current task; the helper gives its address as a number.
                 // SAFETY: the helper has no precondition.
@@ -84,7 +89,7 @@ fn on_switch(ctx: &BtfTracePointContext) {
         }
         if next_pid != 0 && is_held(next_slot) {
             if state.open_throttles != 0 {
-                throttle::close_late(as_number(state, next));
+                throttle::close_late(as_number(state, next), clock_of(next));
             }
             frozen::end(next_slot);
         }
@@ -168,9 +173,14 @@ fn missed_arrival(
             }
         }
     }
-    let cfs_rq = direct::u64(prev, TASK_CFS_RQ.load());
-    let clock = direct::u64(direct::u64(cfs_rq, CFS_RQ_RQ.load()), RQ_CLOCK.load());
-    clock.wrapping_sub(direct::u64(prev, TASK_LAST_ARRIVAL.load()))
+    clock_of(prev).wrapping_sub(direct::u64(prev, TASK_LAST_ARRIVAL.load()))
+}
+
+/// The clock of the run queue of `task`.
+#[inline(always)]
+fn clock_of(task: u64) -> u64 {
+    let cfs_rq = direct::u64(task, TASK_CFS_RQ.load());
+    direct::u64(direct::u64(cfs_rq, CFS_RQ_RQ.load()), RQ_CLOCK.load())
 }
 
 /// `next` is put on the CPU: its wait, and what its leaving will be compared with.
@@ -195,8 +205,7 @@ fn wait_of(next: u64, pid: u32, slot: u32, cpu: u32, state: &mut CpuState) {
     let mut wait = 0;
     let mut throttled = 0;
     if queued != 0 {
-        let cfs_rq = direct::u64(next, TASK_CFS_RQ.load());
-        let clock = direct::u64(direct::u64(cfs_rq, CFS_RQ_RQ.load()), RQ_CLOCK.load());
+        let clock = clock_of(next);
         wait = clock.wrapping_sub(queued);
         if (wait as i64) < 0 {
             count(LOST_CLOCK);

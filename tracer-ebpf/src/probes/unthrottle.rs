@@ -54,7 +54,8 @@ pub fn unthrottle_exit(ctx: FExitContext) -> u32 {
         // function takes none of, and the compiler knows the two to be the same.
         // SAFETY: see `unthrottle_entry`.
         let cfs_rq = unsafe { (&raw const (*ending).cfs_rq).read_volatile() };
-        throttle::ended(cfs_rq, clock, THROTTLE_SOURCE_FEXIT);
+        let end = CfsRq(cfs_rq).rq().clock();
+        throttle::ended(cfs_rq, clock, end, THROTTLE_SOURCE_FEXIT);
     }
     0
 }
