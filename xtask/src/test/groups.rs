@@ -11,7 +11,7 @@ pub enum Group {
     Privileged,
     /// Tests with real Docker containers, as root
     Docker,
-    /// Tests on the live kernel in guests with other kernels; only where it is asked for
+    /// Tests on the live kernel in guests with other kernels; only where they are asked for
     Vm,
 }
 
@@ -39,8 +39,9 @@ impl Group {
     }
 }
 
-/// The groups to run: those asked for, or all but the guests, which take long. A filter is about tests, so it leaves lints out.
-pub fn chosen(only: &[Group], filtered: bool) -> Vec<Group> {
+/// The groups to run: those asked for, or all but the guests, which take long and run only `with_guests`.
+/// A filter is about tests, so it leaves lints out.
+pub fn chosen(only: &[Group], with_guests: bool, filtered: bool) -> Vec<Group> {
     [
         Group::Lint,
         Group::Unit,
@@ -50,7 +51,11 @@ pub fn chosen(only: &[Group], filtered: bool) -> Vec<Group> {
     ]
     .into_iter()
     .filter(|group| match only {
-        [] => *group != Group::Vm && !(filtered && *group == Group::Lint),
+        [] => match group {
+            Group::Lint => !filtered,
+            Group::Vm => with_guests,
+            _ => true,
+        },
         only => only.contains(group),
     })
     .collect()
@@ -63,10 +68,14 @@ mod tests {
     #[test]
     fn groups_are_chosen() {
         use Group::{Docker, Lint, Privileged, Unit, Vm};
-        assert_eq!(chosen(&[], false), [Lint, Unit, Privileged, Docker]);
-        assert_eq!(chosen(&[], true), [Unit, Privileged, Docker]);
-        assert_eq!(chosen(&[Docker, Lint], true), [Lint, Docker]);
-        assert_eq!(chosen(&[Vm], true), [Vm]);
+        assert_eq!(chosen(&[], false, false), [Lint, Unit, Privileged, Docker]);
+        assert_eq!(
+            chosen(&[], true, false),
+            [Lint, Unit, Privileged, Docker, Vm]
+        );
+        assert_eq!(chosen(&[], false, true), [Unit, Privileged, Docker]);
+        assert_eq!(chosen(&[Docker, Lint], false, true), [Lint, Docker]);
+        assert_eq!(chosen(&[Vm], false, true), [Vm]);
     }
 
     #[test]

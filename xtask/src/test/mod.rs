@@ -38,6 +38,9 @@ pub struct Arguments {
     /// Run the kernel matrix, alone unless other groups are asked for
     #[arg(long)]
     vm: bool,
+    /// Run every group, the kernel matrix too
+    #[arg(long, conflicts_with_all = ["only", "vm"])]
+    all: bool,
     #[command(flatten)]
     matrix: vm::Options,
     /// Run only tests whose name contains this, and no lints
@@ -65,7 +68,7 @@ pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
         command.args(["nextest", "--version"]);
         process::output(&mut command).is_ok()
     };
-    let groups = groups::chosen(&arguments.only, arguments.filter.is_some());
+    let groups = groups::chosen(&arguments.only, arguments.all, arguments.filter.is_some());
     let steps = Steps::within(arguments.time_limit.map(Duration::from_mins));
     let context = Context {
         workspace,

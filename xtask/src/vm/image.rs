@@ -122,9 +122,11 @@ impl Programs {
             let name = library.to_string_lossy();
             (name.trim_start_matches('/').to_owned(), library)
         }));
+        let stripped = tempfile::NamedTempFile::new()?;
         for (name, file) in files {
-            let content =
-                fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            strip(&file, stripped.path())?;
+            let content = fs::read(stripped.path())
+                .with_context(|| format!("cannot read {} stripped", file.display()))?;
             archive.program(&name, &content)?;
         }
         archive.finish()?.flush()?;
@@ -140,6 +142,15 @@ pub fn with_plan(shared: &Path, plan: &str, to: &Path) -> Result<()> {
     archive.program("plan", plan.as_bytes())?;
     archive.finish()?;
     Ok(())
+}
+
+/// Leaves out what only debuggers read: a guest unpacks everything before it can begin.
+fn strip(program: &Path, to: &Path) -> Result<()> {
+    let mut command = Command::new("strip");
+    command.arg("--strip-debug").arg("-o").arg(to).arg(program);
+    process::output(&mut command)
+        .map(drop)
+        .context("strip of binutils, which compilers need too, does not work")
 }
 
 fn find(program: &str, package: &str) -> Result<PathBuf> {

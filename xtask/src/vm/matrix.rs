@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 
 use super::{
-    passes::SUITES,
+    agreement::Figure,
+    passes::{Pass, SUITES},
     results::{Counts, GuestResults, Row, Signal},
+    table::{Lines, aligned, line, markdown},
+    verifier,
 };
 
 impl Counts {
@@ -20,61 +23,23 @@ impl Counts {
     }
 }
 
-fn rows(guests: &[GuestResults]) -> impl Iterator<Item = &Row> {
-    guests.iter().flat_map(|guest| &guest.rows)
-}
-
-/// Lines of cells, each column as wide as its widest cell.
-fn aligned(lines: &[Vec<String>]) -> String {
-    let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column: usize| {
-        let cells = lines.iter().filter_map(|line| line.get(column));
-        cells.map(String::len).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for line in lines {
-        let cells: Vec<String> = (line.iter().zip(&widths))
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-    }
-    text
-}
-
-/// Lines of cells as a table of Markdown; the first line is the heading.
-fn markdown(lines: &[Vec<String>]) -> String {
-    let mut text = String::new();
-    for (number, line) in lines.iter().enumerate() {
-        let _ = writeln!(text, "| {} |", line.join(" | "));
-        if number == 0 {
-            let _ = writeln!(text, "|{}", " --- |".repeat(line.len()));
-        }
-    }
-    text
-}
-
-fn heading(words: &[&str]) -> Vec<String> {
-    words.iter().map(|&word| word.to_owned()).collect()
-}
-
 fn place(row: &Row) -> Vec<String> {
-    heading(&[&row.kernel, row.cgroups.name(), row.pass.name()])
+    line([&row.kernel, row.cgroups.name(), row.pass.name()])
 }
 
 /// Tests that passed, by suite.
-fn suites(guests: &[GuestResults]) -> Vec<Vec<String>> {
-    let mut lines = vec![heading(&["kernel", "cgroup", "pass"])];
+fn suites(guests: &[GuestResults]) -> Lines {
+    let mut lines = vec![line(["kernel", "cgroup", "pass"])];
     lines[0].extend(SUITES.map(str::to_owned));
     lines[0].push("seconds".to_owned());
-    for row in rows(guests) {
-        let mut line = place(row);
+    for row in guests.iter().flat_map(|guest| &guest.rows) {
+        let mut cells = place(row);
         for suite in SUITES {
             let counts = row.suites.get(suite);
-            line.push(counts.map_or_else(|| "-".to_owned(), |counts| counts.cell()));
+            cells.push(counts.map_or_else(|| "-".to_owned(), |counts| counts.cell()));
         }
-        line.push(format!("{:.0}", row.seconds));
-        lines.push(line);
+        cells.push(format!("{:.0}", row.seconds));
+        lines.push(cells);
     }
     lines
 }
@@ -83,109 +48,107 @@ fn planned(guest: &GuestResults) -> impl Iterator<Item = &Signal> {
     guest.check.plan.iter().flat_map(|plan| &plan.signals)
 }
 
-/// The source of each signal.
-fn sources(guests: &[GuestResults]) -> Vec<Vec<String>> {
+/// The source that a pass takes a signal from.
+fn source(guest: &GuestResults, pass: Pass, signal: &str) -> String {
+    if pass.forces_signal(signal) {
+        return pass.name().to_owned();
+    }
+    let found = planned(guest).find(|planned| planned.signal == signal);
+    found.map_or_else(|| "?".to_owned(), |signal| signal.source.clone())
+}
+
+/// Kernel, signal, source, and the comparison that was furthest from the referee.
+fn agreement(guests: &[GuestResults]) -> Lines {
+    let mut lines = vec![line(["kernel", "cgroup", "pass"])];
+    let mut last = "";
+    for figure in Figure::ALL {
+        if figure.signal() != last {
+            last = figure.signal();
+            lines[0].push(format!("{last} from"));
+        }
+        lines[0].push(figure.title().to_owned());
+    }
+    for guest in guests {
+        for row in &guest.rows {
+            let mut cells = place(row);
+            let mut last = "";
+            for figure in Figure::ALL {
+                let signal = figure.signal();
+                let told = row.pass == Pass::Auto || row.pass.forces_signal(signal);
+                if signal != last {
+                    last = signal;
+                    let source = told.then(|| source(guest, row.pass, signal));
+                    cells.push(source.unwrap_or_else(|| "-".to_owned()));
+                }
+                cells.push(row.agreement.cell(figure));
+            }
+            lines.push(cells);
+        }
+    }
+    lines
+}
+
+/// The source of each signal where none is forced.
+fn sources(guests: &[GuestResults]) -> Lines {
     let mut signals: Vec<&str> = Vec::new();
     for signal in guests.iter().flat_map(planned) {
         if !signals.contains(&signal.signal.as_str()) {
             signals.push(&signal.signal);
         }
     }
-    let mut lines = vec![heading(&["kernel", "cgroup"])];
+    let mut lines = vec![line(["kernel", "cgroup"])];
     lines[0].extend(signals.iter().map(|&signal| signal.to_owned()));
     for guest in guests {
-        let mut line = heading(&[&guest.kernel, guest.cgroups.name()]);
-        for signal in &signals {
-            let found = planned(guest).find(|s| s.signal == **signal);
-            line.push(found.map_or_else(|| "-".to_owned(), |signal| signal.source.clone()));
-        }
-        lines.push(line);
+        let mut cells = line([&guest.kernel, guest.cgroups.name()]);
+        cells.extend(
+            signals
+                .iter()
+                .map(|signal| source(guest, Pass::Auto, signal)),
+        );
+        lines.push(cells);
     }
     lines
 }
 
-/// The largest distance of each signal from its referee.
-fn agreement(guests: &[GuestResults]) -> Vec<Vec<String>> {
-    let mut signals: Vec<&str> = rows(guests)
-        .flat_map(|row| row.agreement.keys().copied())
-        .collect();
-    signals.sort_unstable();
-    signals.dedup();
-    let mut lines = vec![heading(&["kernel", "cgroup", "pass"])];
-    lines[0].extend(signals.iter().map(|signal| format!("{signal}, %")));
-    for row in rows(guests) {
-        let mut line = place(row);
-        for signal in &signals {
-            let told = row.agreement.get(signal);
-            line.push(told.map_or_else(
-                || "-".to_owned(),
-                |(worst, number)| format!("{worst:+.3} ({number})"),
-            ));
-        }
-        lines.push(line);
-    }
-    lines
-}
-
-/// What the verifier took for each program: instructions, and microseconds to load.
-fn programs(guests: &[GuestResults]) -> Vec<Vec<String>> {
-    let mut lines = vec![heading(&[
-        "kernel",
-        "cgroup",
-        "program",
-        "instructions verified",
-        "load, µs",
-    ])];
-    for guest in guests {
-        for program in &guest.check.programs {
-            lines.push(vec![
-                guest.kernel.clone(),
-                guest.cgroups.name().to_owned(),
-                program.name.clone(),
-                program.verified_instructions.to_string(),
-                (program.load_ns / 1000).to_string(),
-            ]);
-        }
-    }
-    lines
-}
-
-/// Why a source is not a better one.
+/// Why a source is not a better one, each reason once, with the kernels that give it.
 fn notes(guests: &[GuestResults]) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes: Vec<(String, Vec<String>)> = Vec::new();
     for guest in guests {
+        let place = format!("{} {}", guest.kernel, guest.cgroups.name());
         for signal in planned(guest) {
             for note in &signal.notes {
-                notes.push(format!(
-                    "{} cgroup {}, {}: {note}",
-                    guest.kernel,
-                    guest.cgroups.name(),
-                    signal.signal
-                ));
+                let text = format!("{}: {note}", signal.signal);
+                match notes.iter_mut().find(|(known, _)| *known == text) {
+                    Some((_, places)) => places.push(place.clone()),
+                    None => notes.push((text, vec![place.clone()])),
+                }
             }
         }
     }
     notes
+        .into_iter()
+        .map(|(text, places)| format!("{text} ({})", places.join(", ")))
+        .collect()
 }
 
 /// For the terminal.
 pub fn text(guests: &[GuestResults]) -> String {
     let mut text = String::from("\n=== kernel matrix: tests passed\n");
     text.push_str(&aligned(&suites(guests)));
-    text.push_str("\nsources in use\n");
-    text.push_str(&aligned(&sources(guests)));
+    text.push_str(
+        "\nsources, and the comparison furthest from the referee (of so many); counts as such\n",
+    );
+    text.push_str(&aligned(&agreement(guests)));
     for note in notes(guests) {
         let _ = writeln!(text, "note: {note}");
     }
-    let agreement = agreement(guests);
-    if agreement[0].len() > 3 {
-        text.push_str("\nlargest distance from the referee (of so many comparisons)\n");
-        text.push_str(&aligned(&agreement));
-    }
-    let programs = programs(guests);
+    let programs = verifier::table(guests);
     if programs.len() > 1 {
-        text.push_str("\nverifier\n");
+        text.push_str("\nverifier: instructions gone through / ms to load\n");
         text.push_str(&aligned(&programs));
+        for warning in verifier::warnings(guests) {
+            let _ = writeln!(text, "WARNING: {warning}");
+        }
     }
     text.push('\n');
     for guest in guests {
@@ -221,15 +184,20 @@ pub fn document(guests: &[GuestResults]) -> String {
     text.push_str(&markdown(&suites(guests)));
     text.push_str(
         "\n## Agreement\n\n\
-         The largest distance from the referee in percent, of so many comparisons. On an \
-         emulated CPU throttled time may be off by 3 %, and by 6 % for nested groups: the \
-         kernel's own clock starts later there. Everything else has the bounds of a real CPU.\n\n",
+         The comparison that was furthest from the referee, of so many. Kills, periods and \
+         switches are compared as numbers.\n\n",
     );
     text.push_str(&markdown(&agreement(guests)));
-    let programs = programs(guests);
+    let programs = verifier::table(guests);
     if programs.len() > 1 {
-        text.push_str("\n## Verifier\n\n");
+        text.push_str(
+            "\n## Verifier\n\nInstructions that the kernel's verifier goes through, of at most \
+             1,000,000, and milliseconds to load, under emulation.\n\n",
+        );
         text.push_str(&markdown(&programs));
+        for warning in verifier::warnings(guests) {
+            let _ = writeln!(text, "\n**Near the limit:** {warning}");
+        }
     }
     let notes = notes(guests);
     if !notes.is_empty() {
@@ -253,11 +221,5 @@ mod tests {
             skipped: 2,
         };
         assert_eq!(counts.cell(), "3 (2 skipped), 1 FAILED");
-        let lines = [heading(&["a", "long"]), heading(&["word", "b"])];
-        assert_eq!(aligned(&lines), "a     long\nword  b\n");
-        assert_eq!(
-            markdown(&lines),
-            "| a | long |\n| --- | --- |\n| word | b |\n"
-        );
     }
 }

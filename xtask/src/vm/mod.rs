@@ -1,6 +1,7 @@
 //! The kernel matrix: the tests of the live kernel in guests with Debian's cloud kernels, one guest
 //! for each kernel and cgroup version, on each source that signals can be taken from.
 
+mod agreement;
 mod cpio;
 mod guest;
 mod image;
@@ -8,7 +9,9 @@ mod kernels;
 mod matrix;
 mod passes;
 mod results;
+mod table;
 mod transcript;
+mod verifier;
 
 use std::{
     fs,

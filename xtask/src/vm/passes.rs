@@ -9,10 +9,36 @@ pub enum Pass {
     Kprobe,
     /// Tracepoints alone
     Tracepoint,
+    /// The kernel's own account of throttling, read once an interval
+    CpuStat,
 }
 
-/// Signals with more than one source, as `--force-source` names them, and the suite about each.
-const WITH_SOURCES: [(&str, &str); 2] = [("oom", "oom"), ("throttle", "throttle")];
+/// Signals with more than one source.
+const WITH_SOURCES: [Forced; 2] = [
+    Forced {
+        signal: "oom_kill",
+        option: "oom",
+        suite: "oom",
+        passes: &[Pass::Kprobe, Pass::Tracepoint],
+    },
+    Forced {
+        signal: "cpu_throttle",
+        option: "throttle",
+        suite: "throttle",
+        passes: &[Pass::Kprobe, Pass::Tracepoint, Pass::CpuStat],
+    },
+];
+
+struct Forced {
+    /// As the plan names it.
+    signal: &'static str,
+    /// As `--force-source` names it.
+    option: &'static str,
+    /// The suite that is about it.
+    suite: &'static str,
+    /// The sources that can be forced.
+    passes: &'static [Pass],
+}
 
 /// Suites of the tests package that a guest can run: they need neither an engine nor a network.
 pub const SUITES: [&str; 5] = ["fixtures", "oom", "throttle", "switches", "lifecycle"];
@@ -22,24 +48,33 @@ impl Pass {
     /// --force-source`; a binary without it fails them.
     pub const DEFAULT: [Self; 1] = [Self::Auto];
 
+    /// The name, which is that of the forced source too.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Kprobe => "kprobe",
             Self::Tracepoint => "tracepoint",
+            Self::CpuStat => "cpu_stat",
         }
+    }
+
+    fn forces(self) -> impl Iterator<Item = &'static Forced> {
+        WITH_SOURCES
+            .iter()
+            .filter(move |forced| forced.passes.contains(&self))
+    }
+
+    /// Whether this pass forces the source of a signal, as the plan names it.
+    pub fn forces_signal(self, signal: &str) -> bool {
+        self.forces().any(|forced| forced.signal == signal)
     }
 
     /// Arguments that the tests give to `limitscope run` besides their own.
     pub fn arguments(self) -> Vec<String> {
-        if self == Self::Auto {
-            return Vec::new();
-        }
-        WITH_SOURCES
-            .iter()
-            .flat_map(|(signal, _)| {
-                let forced = format!("{signal}={}", self.name());
-                ["--force-source".to_owned(), forced]
+        self.forces()
+            .flat_map(|forced| {
+                let source = format!("{}={}", forced.option, self.name());
+                ["--force-source".to_owned(), source]
             })
             .collect()
     }
@@ -48,7 +83,7 @@ impl Pass {
     pub fn suites(self) -> Vec<&'static str> {
         match self {
             Self::Auto => SUITES.to_vec(),
-            _ => WITH_SOURCES.iter().map(|(_, suite)| *suite).collect(),
+            _ => self.forces().map(|forced| forced.suite).collect(),
         }
     }
 }
@@ -65,6 +100,7 @@ mod tests {
             arguments,
             "--force-source oom=tracepoint --force-source throttle=tracepoint"
         );
+        assert_eq!(Pass::CpuStat.suites(), ["throttle"]);
         for suite in Pass::Kprobe.suites() {
             assert!(SUITES.contains(&suite));
         }

@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
+    agreement::Agreement,
     guest::{Cgroups, Ended, Guest},
     passes::Pass,
     transcript::Section,
 };
 use crate::test::{Outcome, Tally, TestResult, libtest};
-
-/// Begins a line in which a test tells a figure of ours, its referee's, and how far they are apart.
-const AGREEMENT: &str = "AGREEMENT: ";
 
 /// How the tests of a suite ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,8 +27,7 @@ pub struct Row {
     pub pass: Pass,
     /// By suite; none where it was not run.
     pub suites: BTreeMap<String, Counts>,
-    /// By signal: the largest distance from the referee in percent, and how many comparisons.
-    pub agreement: BTreeMap<&'static str, (f64, usize)>,
+    pub agreement: Agreement,
     pub seconds: f64,
 }
 
@@ -59,8 +56,9 @@ pub struct Signal {
 #[derive(Deserialize)]
 pub struct Program {
     pub name: String,
-    pub verified_instructions: u64,
-    pub load_ns: u64,
+    /// None where the kernel does not tell it.
+    pub verified_instructions: Option<u64>,
+    pub load_ns: Option<u64>,
 }
 
 /// One guest.
@@ -94,7 +92,7 @@ pub fn of(guest: &Guest, ended: &Ended, tally: &mut Tally) -> GuestResults {
             cgroups: guest.cgroups,
             pass,
             suites: BTreeMap::new(),
-            agreement: BTreeMap::new(),
+            agreement: Agreement::default(),
             seconds: 0.0,
         };
         let sections = &ended.transcript.sections;
@@ -166,47 +164,15 @@ impl Row {
             ..test
         };
         tally.tests(&title, tests.into_iter().map(named).collect(), failure);
-        for (signal, percent) in section.output.lines().filter_map(agreement) {
-            let (worst, number) = self.agreement.entry(signal).or_insert((0.0, 0));
-            if percent.abs() >= worst.abs() {
-                *worst = percent;
-            }
-            *number += 1;
+        for line in section.output.lines() {
+            self.agreement.line(line);
         }
     }
 }
 
-/// What a figure is of, by words in its name.
-const SIGNALS: [(&str, &str); 7] = [
-    ("OOM kills", "OOM kills"),
-    ("frozen", "frozen time"),
-    ("throttled periods", "throttled periods"),
-    ("throttle", "throttled time"),
-    ("switches", "switches"),
-    ("run-queue wait", "run-queue wait"),
-    ("CPU time", "CPU time"),
-];
-
-/// `AGREEMENT: figure | ours | referee | percent`, maybe behind what the test runner wrote.
-fn agreement(line: &str) -> Option<(&'static str, f64)> {
-    let (_, told) = line.split_once(AGREEMENT)?;
-    let mut parts = told.split(" | ");
-    let figure = parts.next()?;
-    let percent = parts.nth(2)?.trim().parse().ok()?;
-    let signal = SIGNALS.iter().find(|(words, _)| figure.contains(words));
-    Some((signal.map_or("other", |(_, signal)| signal), percent))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn figures_are_read() {
-        let line = "test one ... AGREEMENT: sum of throttled intervals | 1010 | 1000 | +1.0000";
-        assert_eq!(agreement(line), Some(("throttled time", 1.0)));
-        assert_eq!(agreement("AGREEMENT: nothing"), None);
-    }
+    use super::{super::agreement::Figure, *};
 
     #[test]
     fn a_suite_that_breaks_off_has_failed() {
@@ -215,7 +181,7 @@ mod tests {
             cgroups: Cgroups::V2,
             pass: Pass::Auto,
             suites: BTreeMap::new(),
-            agreement: BTreeMap::new(),
+            agreement: Agreement::default(),
             seconds: 0.0,
         };
         let mut tally = Tally::new("vm");
@@ -232,7 +198,7 @@ mod tests {
             skipped: 0,
         };
         assert_eq!(row.suites["oom"], counts);
-        assert_eq!(row.agreement["OOM kills"], (-50.0, 1));
+        assert_eq!(row.agreement.cell(Figure::Kills), "-1 (1)");
         assert_eq!(tally.ran(), 3, "two tests, and that the suite broke off");
     }
 }
