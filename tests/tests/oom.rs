@@ -4,11 +4,15 @@ use std::{env, fs, os::unix::process::ExitStatusExt, path::PathBuf, time::Durati
 
 use anyhow::{Context, Result};
 use limitscope_tests::{
+    agent::Agent,
     cgroup::Cgroup,
     events::Line,
     oom::{Stage, check_limit, check_usage, check_victim, only},
-    referee::{kmsg::Log, memory_events},
-    skip,
+    referee::{
+        kmsg::{Kmsg, Log},
+        memory_events,
+    },
+    skip, wait,
     workload::Workload,
 };
 
@@ -152,6 +156,48 @@ fn a_child_of_the_first_process() -> Result<()> {
         u64::from(workload.pid())
     );
     assert_eq!(memory_events::oom_kills(&cgroup)?, 1);
+    assert!(workload.exit()?.success());
+    Ok(())
+}
+
+#[test]
+fn who_shares_the_memory_dies_too_and_is_told() -> Result<()> {
+    let command = "lst-oom-sharer";
+    let kmsg = Kmsg::open()?;
+    let agent = Agent::start(&["--interval", "1s"])?;
+    let cgroup = Cgroup::new("oom")?;
+    cgroup.set_memory_limit(LIMIT)?;
+    let args = ["sharer", "--mib", "64", "--comm", command];
+    let mut workload = Workload::start_in(&cgroup, &args)?;
+    let result = workload.run()?;
+    let ends = result["ends"].as_array().context("how they ended")?;
+    assert_eq!(ends.len(), 2);
+    let mut killed = Vec::new();
+    for end in ends {
+        assert_eq!(end["signal"], 9, "{result}");
+        killed.push(end["pid"].as_u64().context("its pid")?);
+    }
+    let log = kmsg.read_kills(command, 1)?;
+    let of = |line: &Line| {
+        line.kind() == "oom_kill" && line.value["oom.victim.process.command"] == command
+    };
+    wait::until("both kills", wait::PATIENCE, || {
+        Ok((agent.events().choose(of).0.len() >= 2).then_some(()))
+    })?;
+    let events = agent.stop()?.events.choose(of).0;
+    assert_eq!(events.len(), 2, "each once: {events:?}");
+    // The kernel logs only the one that it chose.
+    check_victim(&events[0], log.victim(command)?)?;
+    assert!(events[0].value["oom.victim.shares_memory_of_pid"].is_null());
+    let chosen = events[0].number("oom.victim.process.pid")?;
+    let other = &events[1];
+    assert_eq!(other.number("oom.victim.shares_memory_of_pid")?, chosen);
+    assert_eq!(other.number("oom.victim_number")?, 2);
+    let mut told = vec![chosen, other.number("oom.victim.process.pid")?];
+    told.sort_unstable();
+    killed.sort_unstable();
+    assert_eq!(told, killed);
+    assert_eq!(other.text("process.linux.cgroup")?, cgroup.path());
     assert!(workload.exit()?.success());
     Ok(())
 }

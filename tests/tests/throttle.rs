@@ -304,6 +304,33 @@ fn a_quota_that_changes_while_it_holds() -> Result<()> {
 }
 
 #[test]
+fn the_last_resort_has_the_sums_of_the_file() -> Result<()> {
+    let cgroup = Cgroup::new("throttle")?;
+    cgroup.set_cpu_quota(Some(20_000), 100_000)?;
+    let agent = Agent::start(&["--interval", "1s", "--force-source", "throttle=cpu_stat"])?;
+    let mut workload = Workload::start_in(&cgroup, &["spin", "--threads", "2", "--ms", "2500"])?;
+    let before = CpuStat::at_rest(&cgroup, MS_100)?;
+    workload.run()?;
+    let after = CpuStat::at_rest(&cgroup, MS_100)?;
+    let events = agent.stop()?.events.cgroup(&cgroup.path());
+    assert!(events.kind("cpu_throttle").0.is_empty(), "there are none");
+    let stats = events.kind("container_stats");
+    assert_eq!(
+        stats.sum("throttle.summed_ns")?,
+        after.throttled_ns - before.throttled_ns
+    );
+    assert_eq!(
+        stats.sum("throttle.throttled_periods")?,
+        after.throttled_periods - before.throttled_periods
+    );
+    assert!(after.throttled_periods - before.throttled_periods >= 10);
+    for line in &stats.0 {
+        assert!(line.value["throttle.frozen_ns"].is_null(), "not known");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_threshold_hides_short_intervals_but_not_their_sum() -> Result<()> {
     let cgroup = Cgroup::new("throttle")?;
     cgroup.set_cpu_quota(Some(5_000), 10_000)?;

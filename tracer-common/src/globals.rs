@@ -115,6 +115,8 @@ offsets! {
     // Since 6.6 a run queue sums up how long it was throttled, by its own quota or one above.
     CFS_RQ_SELF_CLOCK = "cfs_rq".["throttled_clock_self"];
     CFS_RQ_SELF_TIME = "cfs_rq".["throttled_clock_self_time"];
+    // Threads on it and below it; renamed in 6.14 and in stable kernels.
+    CFS_RQ_H_NR_QUEUED = "cfs_rq".["h_nr_queued", "h_nr_running"];
     CFS_RQ_THROTTLE_COUNT = "cfs_rq".["throttle_count"] for CpuThrottle;
     CFS_RQ_THROTTLED = "cfs_rq".["throttled"] for CpuThrottle;
     CFS_RQ_THROTTLED_LIST = "cfs_rq".["throttled_list"] for CpuThrottle;
@@ -156,6 +158,16 @@ offsets! {
     MEMCG_EVENTS_LOCAL = "mem_cgroup".["memory_events_local"];
     PAGE_COUNTER_USAGE = "page_counter".["usage"] for OomKill;
     PAGE_COUNTER_MAX_OFFSET = "page_counter".["max"] for OomKill;
+
+    // What the OOM killer works on (`struct oom_control`, `include/linux/oom.h`).
+    OC_MEMCG = "oom_control".["memcg"];
+    OC_GFP_MASK = "oom_control".["gfp_mask"];
+    OC_ORDER = "oom_control".["order"];
+    OC_CHOSEN = "oom_control".["chosen"];
+    OC_CHOSEN_POINTS = "oom_control".["chosen_points"];
+    OC_CONSTRAINT = "oom_control".["constraint"];
+
+    // Counters that have a part on each CPU.
     PERCPU_COUNTER_COUNT = "percpu_counter".["count"];
     PERCPU_COUNTER_COUNTERS = "percpu_counter".["counters"];
 }
@@ -193,8 +205,8 @@ pub mod plan {
     pub const THROTTLED_MASK: &str = "THROTTLED_MASK";
     /// 1: calls from CPU to CPU are seen (`csd_function_entry` and `_exit` are attached).
     pub const CALLS_ARE_SEEN: &str = "CALLS_ARE_SEEN";
-    /// 1: throttled intervals end where `unthrottle_cfs_rq` is seen (fexit); 0: at the timers.
-    pub const THROTTLE_BY_FEXIT: &str = "THROTTLE_BY_FEXIT";
+    /// 1: throttled intervals end where `unthrottle_cfs_rq` is seen; 0: at the timers.
+    pub const THROTTLE_BY_FUNCTION: &str = "THROTTLE_BY_FUNCTION";
     /// `u64`: intervals shorter than this many nanoseconds are counted but not sent.
     pub const THROTTLE_MIN_NS: &str = "THROTTLE_MIN_NS";
     /// 1: context switches are measured.

@@ -10,7 +10,8 @@
 //! | [`probes::sched_switch`] | `sched:sched_switch` | switches, waits, slices; parked threads |
 //! | [`probes::bandwidth_timer`] | `timer:hrtimer_expire_entry/exit` | ends of throttling, periods |
 //! | [`probes::bandwidth_csd`] | `csd:csd_function_entry/exit` | ends on other CPUs |
-//! | [`probes::unthrottle`] | fentry/fexit of `unthrottle_cfs_rq` | ends, where the kernel allows it |
+//! | [`probes::unthrottle`] | `unthrottle_cfs_rq`: fentry/fexit, kprobe | ends, where the kernel allows it |
+//! | [`probes::oom_kill_process`] | `oom_kill_process`: fentry, kprobe | what ran out |
 //! | [`probes::mark_victim`] | `oom:mark_victim` | OOM kills |
 //! | [`probes::signal_generate`] | `signal:signal_generate` | real kills |
 //! | [`probes::cgroup`] | `cgroup:cgroup_mkdir`, … | slots before anything runs |
@@ -32,6 +33,7 @@ mod frozen;
 mod globals;
 mod kernel_types;
 mod maps;
+mod oom;
 mod probes;
 mod read;
 mod slots;

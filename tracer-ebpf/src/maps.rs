@@ -11,7 +11,7 @@ use tracer_common::{
         CacheLine, CpuState, EVENTS_BYTES, Frozen, HASH_ENTRIES, Histogram, KILLS, LastThrottle,
         MAX_ENDS, OpenThrottle, Slot, SlotCpu, TASK_WAIT_ENTRIES, THROTTLES_BYTES, TaskWait,
     },
-    records::CgroupLifecycle,
+    records::{CgroupLifecycle, OomControl},
 };
 
 /// Run queues whose throttling may end between the entry and the exit of something.
@@ -27,7 +27,8 @@ pub struct Ending {
     pub nr_throttled: u32,
     /// Run queues in `queues`.
     pub used: u32,
-    pub reserved: u32,
+    /// 1: the timer is that of periods, which counts them; 0: the slack timer.
+    pub counts_periods: u32,
     /// Run queues that were throttled at the entry.
     pub queues: [ThrottledQueue; MAX_ENDS],
 }
@@ -40,6 +41,8 @@ pub struct ThrottledQueue {
     pub cfs_rq: u64,
     /// Its `throttled_clock`.
     pub clock: u64,
+    /// See [`crate::kernel_types::cfs_rq::CfsRq::self_base`].
+    pub self_base: u64,
 }
 
 /// A kill that `signal_generate` announced.
@@ -51,6 +54,22 @@ pub struct Kill {
     /// Its process.
     pub tgid: u32,
     pub reserved: u32,
+}
+
+/// An OOM that a thread handles.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OomContext {
+    /// What the OOM killer was asked for, where its entry was seen.
+    pub control: OomControl,
+    /// `struct mm_struct *` of the victim that was marked last; 0 before the first.
+    pub victim_mm: u64,
+    /// When that was, in nanoseconds since boot.
+    pub marked_boottime_ns: u64,
+    /// Its process.
+    pub victim_tgid: u32,
+    /// One of the `OOM_SOURCE_` constants.
+    pub source: u32,
 }
 
 /// What the programs learned about this kernel at run time: addresses of functions.
@@ -108,6 +127,9 @@ pub static FROZEN: HashMap<u32, Frozen> = HashMap::with_max_entries(1, 0);
 
 #[map]
 pub static PENDING_KILLS: LruHashMap<u64, Kill> = LruHashMap::with_max_entries(KILLS, 0);
+
+#[map]
+pub static OOM_CONTEXTS: LruHashMap<u64, OomContext> = LruHashMap::with_max_entries(KILLS, 0);
 
 #[map]
 pub static LIFECYCLE_SCRATCH: PerCpuArray<CgroupLifecycle> = PerCpuArray::with_max_entries(1, 0);

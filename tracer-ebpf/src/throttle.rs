@@ -25,7 +25,7 @@ use crate::{
     atomic::{add_u32, add_u64},
     emit::{count, header, now},
     frozen,
-    globals::{SLOT_HIERARCHY, THROTTLE_MIN_NS},
+    globals::{SLOT_HIERARCHY, TASK_THROTTLED, THROTTLE_MIN_NS, present},
     kernel_types::{cfs_rq::CfsRq, task::Task},
     maps::{CPU_STATES, LAST_THROTTLES, OPEN_THROTTLES, SLOTS, TASK_WAITS, THROTTLES},
     slots::{look_up, record},
@@ -196,6 +196,11 @@ pub extern "C" fn ended(cfs_rq: u64, start: u64, end: u64, source: u32) -> u32 {
     if expected {
         threads = close(cfs_rq);
     }
+    if !present(&TASK_THROTTLED) {
+        // Up to 6.17 the whole group leaves at once, and only the thread that ran is seen leaving.
+        let queued = queue.threads();
+        threads = if queued > threads { queued } else { threads };
+    }
     if start == 0 || (duration as i64) < 0 {
         count(LOST_CLOCK);
         return 0;
@@ -294,13 +299,7 @@ fn burned(began: u64, period_start: u64, period_ns: u64) -> u64 {
 #[inline(always)]
 fn ended_unseen(cfs_rq: u64, start: u64, base: u64, latest: u64) {
     count(LATE_THROTTLE_END);
-    let mut end = latest;
-    if base != 0 {
-        let accounted = CfsRq(cfs_rq).self_end(base);
-        if accounted > start && accounted < latest {
-            end = accounted;
-        }
-    }
+    let end = CfsRq(cfs_rq).end_of(start, base, latest);
     ended(cfs_rq, start, end, THROTTLE_SOURCE_SWITCH);
 }
 

@@ -55,7 +55,10 @@ fn main() -> ExitCode {
         Some(Command::Report(args)) => report::run(args).map(|()| ExitCode::SUCCESS),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::DemoWorkload(args)) => demo::workload::run(args),
-        Some(Command::Check(args)) => check::run(args, limitscope::kernel::trial::fexit()),
+        Some(Command::Check(args)) => check::run(
+            args,
+            limitscope::kernel::trial::functions(!args.force_source.is_empty()),
+        ),
     };
     result.unwrap_or_else(|error| {
         eprintln!("limitscope: {}", with_causes(&error));

@@ -8,11 +8,12 @@ pub use cgroup_lifecycle::{
     CGROUP_ATTACH, CGROUP_MKDIR, CGROUP_PATH_MAX, CGROUP_RELEASE, CGROUP_RMDIR, CgroupLifecycle,
 };
 pub use oom_kill::{
-    OOM_FLAG_EXACT, OOM_LEVELS, OOM_SOURCE_TRACEPOINT, OomKill, OomLevel, OomTrigger, OomVictim,
-    PAGE_COUNTER_MAX,
+    OOM_FLAG_EXACT, OOM_LEVELS, OOM_SOURCE_FENTRY, OOM_SOURCE_KPROBE, OOM_SOURCE_TRACEPOINT,
+    OomControl, OomKill, OomLevel, OomTrigger, OomVictim, PAGE_COUNTER_MAX,
 };
 pub use throttle_interval::{
-    THROTTLE_SOURCE_FEXIT, THROTTLE_SOURCE_SWITCH, THROTTLE_SOURCE_TIMER, ThrottleInterval,
+    THROTTLE_SOURCE_FEXIT, THROTTLE_SOURCE_KRETPROBE, THROTTLE_SOURCE_SWITCH,
+    THROTTLE_SOURCE_TIMER, ThrottleInterval,
 };
 
 /// An [`OomKill`].

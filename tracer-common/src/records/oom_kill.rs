@@ -5,6 +5,10 @@ use crate::records::COMM_LEN;
 
 /// Seen by tracepoints alone.
 pub const OOM_SOURCE_TRACEPOINT: u32 = 1;
+/// The victim by tracepoints, what ran out at the entry of `oom_kill_process` by fentry.
+pub const OOM_SOURCE_FENTRY: u32 = 2;
+/// The same by a kprobe.
+pub const OOM_SOURCE_KPROBE: u32 = 3;
 
 /// The resident counts are the exact sums over all CPUs, not the lagging global counts.
 pub const OOM_FLAG_EXACT: u32 = 1 << 0;
@@ -86,6 +90,27 @@ pub struct OomLevel {
     pub oom_events: u64,
 }
 
+/// What the OOM killer was asked for, at the entry of `oom_kill_process` (`mm/oom_kill.c`): before
+/// anybody is killed. All 0 where that is not seen.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OomControl {
+    /// Monotonic time of the entry in nanoseconds: the same for all victims of one OOM.
+    pub entered_ns: u64,
+    /// `chosen_points`: badness of the chosen process in pages.
+    pub chosen_points: i64,
+    /// Process that was chosen; the other victims of a group kill were not.
+    pub chosen_tgid: u32,
+    /// `gfp_mask` of the allocation.
+    pub gfp_mask: u32,
+    /// `order` of the allocation: 2^order pages; -1 is SysRq-f.
+    pub order: i32,
+    /// `enum oom_constraint` (`include/linux/oom.h`).
+    pub constraint: u32,
+    /// The memory cgroup that ran out; none where the machine did.
+    pub domain: OomLevel,
+}
+
 /// One OOM kill.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,6 +125,13 @@ pub struct OomKill {
     pub source: u32,
     /// `OOM_FLAG_` bits.
     pub flags: u32,
+    /// Process whose memory this one shares and for which it is killed too; 0 for the victim
+    /// itself.
+    pub sharer_of: u32,
+    /// Explicit padding, always 0.
+    pub reserved: u32,
+    /// What the OOM killer was asked for.
+    pub control: OomControl,
     /// The victim's memory cgroups from its own upwards; the first unused one has no cgroup.
     pub levels: [OomLevel; OOM_LEVELS],
 }
@@ -107,4 +139,5 @@ pub struct OomKill {
 const _: () = assert!(size_of::<OomVictim>() == 128);
 const _: () = assert!(size_of::<OomTrigger>() == 40);
 const _: () = assert!(size_of::<OomLevel>() == 56);
-const _: () = assert!(size_of::<OomKill>() == 24 + 128 + 40 + 2 * 4 + 16 * 56);
+const _: () = assert!(size_of::<OomControl>() == 2 * 8 + 4 * 4 + 56);
+const _: () = assert!(size_of::<OomKill>() == 24 + 128 + 40 + 4 * 4 + 88 + 16 * 56);

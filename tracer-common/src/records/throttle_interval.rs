@@ -10,6 +10,9 @@ pub const THROTTLE_SOURCE_FEXIT: u32 = 2;
 /// duration is an upper bound.
 pub const THROTTLE_SOURCE_SWITCH: u32 = 3;
 
+/// Seen at entry and return of `unthrottle_cfs_rq` by kprobe and kretprobe.
+pub const THROTTLE_SOURCE_KRETPROBE: u32 = 4;
+
 /// One throttled interval of one CPU's run queue of one cgroup.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use crate::{
     globals::{
-        CFS_RQ_RQ, CFS_RQ_SELF_CLOCK, CFS_RQ_SELF_TIME, CFS_RQ_TG, CFS_RQ_THROTTLE_COUNT,
-        CFS_RQ_THROTTLED, CFS_RQ_THROTTLED_CLOCK, CSS_CGROUP, RQ_CLOCK, RQ_CPU, TG_CFS_BANDWIDTH,
-        TG_CSS, THROTTLED_MASK, present,
+        CFS_RQ_H_NR_QUEUED, CFS_RQ_RQ, CFS_RQ_SELF_CLOCK, CFS_RQ_SELF_TIME, CFS_RQ_TG,
+        CFS_RQ_THROTTLE_COUNT, CFS_RQ_THROTTLED, CFS_RQ_THROTTLED_CLOCK, CSS_CGROUP, RQ_CLOCK,
+        RQ_CPU, TG_CFS_BANDWIDTH, TG_CSS, THROTTLED_MASK, present,
     },
     kernel_types::{bandwidth::Bandwidth, cgroup::Cgroup},
     read::checked,
@@ -44,10 +44,28 @@ impl CfsRq {
         clock.wrapping_sub(checked::read(self.0, CFS_RQ_SELF_TIME.load()))
     }
 
-    /// When the interval ended of which this was the base, if no other has ended since.
+    /// When the interval ended that began at `start`, if it is the last that has, and `latest` at
+    /// the latest. `base` is what [`Self::self_base`] was before; without it this is `latest`.
     #[inline(always)]
-    pub fn self_end(self, base: u64) -> u64 {
-        base.wrapping_add(checked::read(self.0, CFS_RQ_SELF_TIME.load()))
+    pub fn end_of(self, start: u64, base: u64, latest: u64) -> u64 {
+        // A level above can hold it on: then the account goes on too.
+        if base != 0 && self.self_base() != base {
+            let time: u64 = checked::read(self.0, CFS_RQ_SELF_TIME.load());
+            let end = base.wrapping_add(time);
+            if end > start && end < latest {
+                return end;
+            }
+        }
+        latest
+    }
+
+    /// Threads on it and below it.
+    #[inline(always)]
+    pub fn threads(self) -> u32 {
+        if !present(&CFS_RQ_H_NR_QUEUED) {
+            return 0;
+        }
+        checked::read(self.0, CFS_RQ_H_NR_QUEUED.load())
     }
 
     /// How many levels, from itself upwards, are throttled.

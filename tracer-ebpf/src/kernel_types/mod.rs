@@ -8,4 +8,5 @@ pub mod cfs_rq;
 pub mod cgroup;
 pub mod mem_cgroup;
 pub mod mm;
+pub mod oom_control;
 pub mod task;

@@ -25,7 +25,7 @@ use crate::{
     emit::{count, cpu, now},
     globals::{
         CALLS_ARE_SEEN, CFS_B_PERIOD_TIMER, CFS_B_SLACK_TIMER, CFS_RQ_THROTTLED_LIST, CSD_FUNC,
-        HRTIMER_FUNCTION, RQ_CFSB_CSD, TASK_GROUP, THROTTLE_BY_FEXIT, cpus, present,
+        HRTIMER_FUNCTION, RQ_CFSB_CSD, TASK_GROUP, THROTTLE_BY_FUNCTION, cpus, present,
     },
     kernel_types::{
         bandwidth::Bandwidth,
@@ -51,14 +51,14 @@ pub fn hrtimer_expire_entry(ctx: BtfTracePointContext) -> i32 {
     if learned.period_timer == 0 {
         learn(learned);
     }
-    let member = if function == learned.period_timer {
-        CFS_B_PERIOD_TIMER.load()
+    let (member, counts_periods) = if function == learned.period_timer {
+        (CFS_B_PERIOD_TIMER.load(), 1)
     } else if function == learned.slack_timer {
-        CFS_B_SLACK_TIMER.load()
+        (CFS_B_SLACK_TIMER.load(), 0)
     } else {
         return 0;
     };
-    enter(timer, timer - u64::from(member));
+    enter(timer, timer - u64::from(member), counts_periods);
     0
 }
 
@@ -97,7 +97,7 @@ fn learn(learned: &mut Learned) {
 
 /// Notes what is throttled before the timer's function runs.
 #[inline(never)]
-fn enter(timer: u64, bandwidth: u64) -> u32 {
+fn enter(timer: u64, bandwidth: u64, counts_periods: u32) -> u32 {
     let Some(ending) = TIMER_ENDING.get_ptr_mut(0) else {
         return 0;
     };
@@ -108,7 +108,8 @@ fn enter(timer: u64, bandwidth: u64) -> u32 {
     ending.nr_periods = quota.nr_periods();
     ending.nr_throttled = quota.nr_throttled();
     ending.used = 0;
-    if THROTTLE_BY_FEXIT.load() == 0 {
+    ending.counts_periods = counts_periods;
+    if THROTTLE_BY_FUNCTION.load() == 0 {
         note_list(ending, quota.throttled_list(), CFS_RQ_THROTTLED_LIST.load());
     }
     ending.inside = timer;
@@ -135,6 +136,7 @@ pub fn note_list(ending: &mut Ending, head: u64, node: u32) {
         if index < MAX_ENDS {
             ending.queues[index].cfs_rq = cfs_rq.0;
             ending.queues[index].clock = cfs_rq.throttled_clock();
+            ending.queues[index].self_base = cfs_rq.self_base();
             ending.used = index as u32 + 1;
         }
         link = checked::read(link, 0);
@@ -157,7 +159,7 @@ pub fn end_noted(ending: &Ending, in_timer: u32) {
             return;
         }
         let queue = ending.queues[index];
-        end_if_over(queue.cfs_rq, queue.clock, in_timer);
+        end_if_over(queue.cfs_rq, queue.clock, queue.self_base, in_timer);
     }
 }
 
@@ -167,7 +169,7 @@ pub fn end_noted(ending: &Ending, in_timer: u32) {
 /// A clock of 0 is an interval that the kernel does not account (nothing was held up in it).
 #[inline(never)]
 #[unsafe(export_name = "throttle_end_if_over")]
-pub extern "C" fn end_if_over(cfs_rq: u64, clock: u64, in_timer: u32) -> u32 {
+pub extern "C" fn end_if_over(cfs_rq: u64, clock: u64, self_base: u64, in_timer: u32) -> u32 {
     if clock == 0 {
         return 0;
     }
@@ -178,14 +180,20 @@ pub extern "C" fn end_if_over(cfs_rq: u64, clock: u64, in_timer: u32) -> u32 {
     if queue.is_throttled() && queue.throttled_clock() == clock {
         return 0;
     }
-    throttle::ended(cfs_rq, clock, queue.rq().clock(), THROTTLE_SOURCE_TIMER)
+    // The clock can have gone on since; the kernel's account tells when this one ended.
+    let end = queue.end_of(clock, self_base, queue.rq().clock());
+    throttle::ended(cfs_rq, clock, end, THROTTLE_SOURCE_TIMER)
 }
 
 /// The timer's function is done.
 #[inline(never)]
 fn leave(ending: &Ending) -> u32 {
-    if THROTTLE_BY_FEXIT.load() == 0 {
+    if THROTTLE_BY_FUNCTION.load() == 0 {
         end_noted(ending, 1);
+    }
+    // The other timer can run on another CPU meanwhile: each period counts once.
+    if ending.counts_periods == 0 {
+        return 0;
     }
     let quota = Bandwidth(ending.bandwidth);
     let periods = quota.nr_periods().wrapping_sub(ending.nr_periods);

@@ -8,6 +8,9 @@
 //! the victim right after, in the same task. A task that was dying anyway is only marked: it gets
 //! reserves, and nobody is killed. Where `mark_victim` has only a pid, this is also where the task
 //! comes from.
+//!
+//! Processes that share the victim's memory without being its threads are sent SIGKILL right after,
+//! and are not marked.
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext,
@@ -18,11 +21,14 @@ use crate::{
     emit::count,
     kernel_types::task::Task,
     maps::{Kill, PENDING_KILLS},
+    oom,
 };
 
 const SIGKILL: u32 = 9;
 /// `SEND_SIG_PRIV` (`include/linux/sched/signal.h`): a constant in place of a pointer.
 const SEND_SIG_PRIV: u64 = 1;
+/// `TRACE_SIGNAL_DELIVERED` (`include/trace/events/signal.h`): it was not pending before.
+const DELIVERED: u32 = 0;
 
 #[btf_tracepoint(function = "signal_generate")]
 pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
@@ -32,15 +38,19 @@ pub fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let task = Task(ctx.arg(2));
+    let me = bpf_get_current_pid_tgid();
+    let result: u64 = ctx.arg(4);
+    if oom::is_sharer(task, me, result as u32 != DELIVERED) {
+        // A group kill marks it too; it is told once.
+        let _ = PENDING_KILLS.remove(me);
+        return 0;
+    }
     let kill = Kill {
         task: task.0,
         tgid: task.tgid(),
         reserved: 0,
     };
-    if PENDING_KILLS
-        .insert(bpf_get_current_pid_tgid(), kill, 0)
-        .is_err()
-    {
+    if PENDING_KILLS.insert(me, kill, 0).is_err() {
         count(LOST_MAP_FULL);
     }
     0

@@ -51,7 +51,7 @@ impl Totals {
         let (now, then) = (&self.slot, &before.slot);
         ThrottleStats {
             summed_ns: now.throttled_ns.saturating_sub(then.throttled_ns),
-            frozen_ns: now.frozen_ns.saturating_sub(then.frozen_ns),
+            frozen_ns: Some(now.frozen_ns.saturating_sub(then.frozen_ns)),
             intervals: now
                 .throttled_intervals
                 .saturating_sub(then.throttled_intervals),

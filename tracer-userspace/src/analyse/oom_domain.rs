@@ -1,6 +1,7 @@
 //! Which memory cgroup ran out: the judgement over what a kill's record tells.
 //!
-//! `oom:mark_victim` does not say whose limit fired. Two things tell:
+//! Where `oom_kill_process` was seen being entered, it says so itself (`oom_control.memcg`), with
+//! the usage before anybody was killed. `oom:mark_victim` alone does not. Two things tell then:
 //!
 //! - A cgroup that runs out counts that in its own events before anybody is killed
 //!   (`memcg_memory_event(MEMCG_OOM)` in `mem_cgroup_oom`, `mm/memcontrol.c`). The one of the victim's
@@ -14,7 +15,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    events::{Kill, KillLevel},
+    events::{Kill, KillControl, KillLevel},
     model::identity::CgroupKey,
 };
 
@@ -59,6 +60,14 @@ pub struct OomJudge {
     seen: HashMap<CgroupKey, u64>,
     /// The OOM that a thread handles.
     under_way: HashMap<u32, UnderWay>,
+    /// The same, where the entry of the OOM killer was seen.
+    entered: HashMap<u32, Entered>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entered {
+    at_ns: u64,
+    victims: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +98,9 @@ impl OomJudge {
             .iter()
             .map(|level| self.has_grown(level))
             .collect();
+        if let Some(control) = &kill.control {
+            return self.told(kill, control);
+        }
         if let Some(joined) = self.join(kill, &grown) {
             return joined;
         }
@@ -127,6 +139,37 @@ impl OomJudge {
         Judgement {
             domain,
             victim_number: 1,
+        }
+    }
+
+    /// The OOM killer's own word.
+    fn told(&mut self, kill: &Kill, control: &KillControl) -> Judgement {
+        self.entered
+            .retain(|_, oom| kill.monotonic_ns.saturating_sub(oom.at_ns) < SAME_OOM_NS);
+        let mut victim_number = 1;
+        if self.entered.len() < REMEMBERED {
+            let oom = self.entered.entry(kill.trigger.thread).or_insert(Entered {
+                at_ns: control.entered_ns,
+                victims: 0,
+            });
+            if oom.at_ns != control.entered_ns {
+                *oom = Entered {
+                    at_ns: control.entered_ns,
+                    victims: 0,
+                };
+            }
+            oom.victims += 1;
+            victim_number = oom.victims;
+        }
+        Judgement {
+            domain: control.domain.as_ref().map(|level| {
+                let levels_up = kill
+                    .levels
+                    .iter()
+                    .position(|own| own.cgroup == level.cgroup);
+                domain(levels_up.unwrap_or(kill.levels.len()), level, "oom_control")
+            }),
+            victim_number,
         }
     }
 
@@ -173,143 +216,51 @@ impl OomJudge {
     }
 }
 
+fn near(usage: u64, limit: u64) -> bool {
+    usage.saturating_add(SLACK_PAGES) >= limit
+}
+
+/// Whether its limit of memory is reached, or has been but for what was charged in advance.
+fn memory_near(level: &KillLevel) -> bool {
+    level
+        .limit_pages
+        .is_some_and(|limit| near(level.usage_pages, limit))
+}
+
+/// Usage and limit of memory and swap together, where that is the limit that is reached.
+fn memsw_near(level: &KillLevel) -> Option<(u64, u64)> {
+    level
+        .memsw_pages
+        .filter(|(usage, limit)| !memory_near(level) && near(*usage, *limit))
+}
+
 /// Rank and domain of a level that may have run out.
 fn candidate(levels_up: usize, level: &KillLevel, grown: bool) -> Option<(u8, Domain)> {
-    let near = |usage: u64, limit: u64| usage.saturating_add(SLACK_PAGES) >= limit;
-    let memory_near = level
-        .limit_pages
-        .is_some_and(|limit| near(level.usage_pages, limit));
-    let memsw = level
-        .memsw_pages
-        .filter(|(usage, limit)| !memory_near && near(*usage, *limit));
-    let rank = match (grown, memory_near || memsw.is_some()) {
+    let rank = match (grown, memory_near(level) || memsw_near(level).is_some()) {
         (true, true) => 3,
         (false, true) => 2,
         (true, false) => 1,
         (false, false) => return None,
     };
+    let evidence = if grown { "memcg_event" } else { "usage" };
+    Some((rank, domain(levels_up, level, evidence)))
+}
+
+fn domain(levels_up: usize, level: &KillLevel, evidence: &'static str) -> Domain {
+    let memsw = memsw_near(level);
     let (usage_pages, limit_pages) = memsw
         .map_or((level.usage_pages, level.limit_pages), |(usage, limit)| {
             (usage, Some(limit))
         });
-    Some((
-        rank,
-        Domain {
-            cgroup: level.cgroup,
-            levels_up,
-            usage_pages,
-            limit_pages,
-            memory_and_swap: memsw.is_some(),
-            evidence: if grown { "memcg_event" } else { "usage" },
-        },
-    ))
+    Domain {
+        cgroup: level.cgroup,
+        levels_up,
+        usage_pages,
+        limit_pages,
+        memory_and_swap: memsw.is_some(),
+        evidence,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::events::KillProcess;
-
-    fn level(id: u64, usage: u64, limit: Option<u64>, events: u64) -> KillLevel {
-        KillLevel {
-            cgroup: CgroupKey::new(4, id),
-            usage_pages: usage,
-            limit_pages: limit,
-            memsw_pages: None,
-            oom_events: Some(events),
-        }
-    }
-
-    fn kill(at: u64, levels: Vec<KillLevel>) -> Kill {
-        Kill {
-            monotonic_ns: at,
-            victim: KillProcess::default(),
-            cgroup: None,
-            parent_pid: 1,
-            uid: 0,
-            start_boottime_ns: None,
-            oom_score_adj: 0,
-            pages: crate::events::KillPages::default(),
-            page_tables_bytes: None,
-            trigger: KillProcess {
-                thread: 7,
-                pid: 7,
-                ..KillProcess::default()
-            },
-            levels,
-        }
-    }
-
-    #[test]
-    fn the_nearest_level_at_its_limit_without_history() {
-        let judged = OomJudge::default().judge(&kill(
-            1,
-            vec![
-                level(3, 10, None, 4),
-                level(2, 8192, Some(8192), 9),
-                level(1, 9000, Some(9000), 9),
-            ],
-        ));
-        let domain = judged.domain.unwrap();
-        assert_eq!(
-            (domain.cgroup.id, domain.levels_up, domain.evidence),
-            (2, 1, "usage")
-        );
-    }
-
-    #[test]
-    fn growth_tells_two_full_levels_apart() {
-        let mut judge = OomJudge::default();
-        judge.born(CgroupKey::new(4, 3));
-        judge.born(CgroupKey::new(4, 2));
-        let judged = judge.judge(&kill(
-            1,
-            vec![level(3, 8192, Some(8192), 0), level(2, 9000, Some(9000), 1)],
-        ));
-        let domain = judged.domain.unwrap();
-        assert_eq!((domain.cgroup.id, domain.evidence), (2, "memcg_event"));
-    }
-
-    #[test]
-    fn a_group_kill_is_one_oom_with_the_first_victims_usage() {
-        let mut judge = OomJudge::default();
-        judge.born(CgroupKey::new(4, 3));
-        let first = judge.judge(&kill(1, vec![level(3, 8192, Some(8192), 1)]));
-        let second = judge.judge(&kill(2, vec![level(3, 6000, Some(8192), 1)]));
-        let next = judge.judge(&kill(3, vec![level(3, 8192, Some(8192), 2)]));
-        assert_eq!(
-            [
-                first.victim_number,
-                second.victim_number,
-                next.victim_number
-            ],
-            [1, 2, 1]
-        );
-        assert_eq!(second.domain.unwrap().usage_pages, 8192);
-    }
-
-    #[test]
-    fn no_level_at_a_limit_is_the_machine() {
-        let judged =
-            OomJudge::default().judge(&kill(1, vec![level(3, 10, None, 0), level(1, 50, None, 0)]));
-        assert_eq!(
-            judged,
-            Judgement {
-                domain: None,
-                victim_number: 1
-            }
-        );
-    }
-
-    #[test]
-    fn memory_and_swap_is_a_limit_too() {
-        let mut full = level(3, 100, Some(1000), 1);
-        full.memsw_pages = Some((2000, 2000));
-        let domain = OomJudge::default()
-            .judge(&kill(1, vec![full]))
-            .domain
-            .unwrap();
-        assert!(domain.memory_and_swap);
-        assert_eq!((domain.usage_pages, domain.limit_pages), (2000, Some(2000)));
-    }
-}
+mod tests;

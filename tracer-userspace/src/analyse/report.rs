@@ -137,7 +137,7 @@ impl Report {
                 Metric::RunQueueWait => stats.sched.wait_ns,
                 Metric::OnCpuSlice => stats.sched.cpu_time_ns,
                 Metric::ThrottledInterval => stats.throttle.summed_ns,
-                Metric::FrozenTime => stats.throttle.frozen_ns,
+                Metric::FrozenTime => stats.throttle.frozen_ns.unwrap_or(0),
             };
             let histogram = metric.of(&stats.histograms);
             container.metric_mut(metric).add(histogram, Some(sum));

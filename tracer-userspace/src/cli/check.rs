@@ -14,10 +14,10 @@ use anyhow::Context;
 use tracer_common::globals::Signal;
 
 use crate::kernel::btf::BtfError;
-use crate::kernel::host::HostFacts;
+use crate::kernel::host::{FunctionPrograms, HostFacts};
 use crate::kernel::memory_bounds::{DEFAULT_MAX_CGROUPS, MemoryBounds};
 use crate::kernel::object;
-use crate::kernel::plan::{Plan, PlanOptions};
+use crate::kernel::plan::{ForcedSource, Plan, PlanOptions};
 pub use crate::kernel::problems::{Problem, fatal};
 
 /// Sockets of container runtimes: the runtime and where it listens.
@@ -43,6 +43,9 @@ pub struct CheckArgs {
         value_parser = clap::value_parser!(u32).range(2..=1_000_000)
     )]
     pub max_cgroups: u32,
+    /// Show the plan with this source of a signal, e.g. throttle=tracepoint
+    #[arg(long, value_name = "SIGNAL=SOURCE")]
+    pub force_source: Vec<ForcedSource>,
 }
 
 /// Everything that `check` found out.
@@ -56,10 +59,10 @@ struct Report {
     problems: Vec<Problem>,
 }
 
-/// Prints what was found. `fexit` says whether programs can be attached to functions here, where
-/// that was tried. The exit code is 0 where `run` would work, else 1.
-pub fn run(args: &CheckArgs, fexit: Option<bool>) -> anyhow::Result<ExitCode> {
-    let report = Report::new(args.max_cgroups, fexit)?;
+/// Prints what was found. `functions` says whether programs can be attached to functions here,
+/// where that was tried. The exit code is 0 where `run` would work, else 1.
+pub fn run(args: &CheckArgs, functions: FunctionPrograms) -> anyhow::Result<ExitCode> {
+    let report = Report::new(args, functions)?;
     let mut stdout = io::stdout();
     let text = if args.json {
         format!("{}\n", json::object(&report))
@@ -78,13 +81,15 @@ pub fn run(args: &CheckArgs, fexit: Option<bool>) -> anyhow::Result<ExitCode> {
 }
 
 impl Report {
-    fn new(max_cgroups: u32, fexit: Option<bool>) -> anyhow::Result<Self> {
+    fn new(args: &CheckArgs, functions: FunctionPrograms) -> anyhow::Result<Self> {
+        let max_cgroups = args.max_cgroups;
         let mut host = HostFacts::read(None)?;
-        host.fexit = fexit;
+        host.functions = functions;
         let options = PlanOptions {
             signals: Signal::ALL.to_vec(),
             slots: max_cgroups,
             throttle_min_ns: 0,
+            forced: args.force_source.clone(),
         };
         let plan = Plan::for_this_machine(&host, &options);
         let bounds = MemoryBounds::new(max_cgroups, host.possible_cpus, host.page_size);

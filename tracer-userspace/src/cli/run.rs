@@ -11,7 +11,7 @@ use crate::{
     kernel::{
         host::HostFacts,
         memory_bounds::{DEFAULT_MAX_CGROUPS, MemoryBounds},
-        plan::{Plan, PlanOptions},
+        plan::{ForcedSource, Plan, PlanOptions},
         problems, trial,
     },
     model::event::EventKind,
@@ -69,6 +69,10 @@ pub struct RunArgs {
     /// Only cgroup mounts at or below this directory count, e.g. the host's within a container
     #[arg(long, value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
+    /// Take a signal from this source even if there is a better one, e.g. throttle=tracepoint; may
+    /// be given for each signal. `limitscope check` shows what is taken by itself
+    #[arg(long, value_name = "SIGNAL=SOURCE")]
+    pub force_source: Vec<ForcedSource>,
     /// Load this BPF object instead of the built-in one
     #[cfg(debug_assertions)]
     #[arg(long, value_name = "FILE")]
@@ -170,13 +174,14 @@ pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
         );
     }
     let mut host = HostFacts::read(args.cgroup_root.as_deref())?;
-    host.fexit = trial::fexit();
+    host.functions = trial::functions(!args.force_source.is_empty());
     let plan = Plan::for_this_machine(
         &host,
         &PlanOptions {
             signals: args.signals(),
             slots: args.max_cgroups,
             throttle_min_ns: u64::try_from(args.throttle_min.as_nanos()).unwrap_or(u64::MAX),
+            forced: args.force_source.clone(),
         },
     );
     let bounds = MemoryBounds::new(args.max_cgroups, host.possible_cpus, host.page_size);

@@ -8,7 +8,7 @@ mod oom_kill;
 mod throttle_interval;
 
 pub use cgroup_lifecycle::{CgroupEvent, CgroupOperation};
-pub use oom_kill::{Kill, KillLevel, KillPages, KillProcess};
+pub use oom_kill::{Constraint, Kill, KillControl, KillLevel, KillPages, KillProcess};
 pub use throttle_interval::{Interval, source_name as throttle_source_name};
 
 use bytes::Buf;

@@ -2,7 +2,10 @@
 
 use tracer_common::{
     header::CgroupKey,
-    records::{OOM_FLAG_EXACT, OomKill, OomLevel, PAGE_COUNTER_MAX},
+    records::{
+        OOM_FLAG_EXACT, OOM_SOURCE_FENTRY, OOM_SOURCE_KPROBE, OomControl, OomKill, OomLevel,
+        PAGE_COUNTER_MAX,
+    },
 };
 
 use super::text;
@@ -35,6 +38,38 @@ pub struct KillLevel {
     pub oom_events: Option<u64>,
 }
 
+/// What the OOM killer was asked for, as `oom_kill_process` was entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KillControl {
+    /// Monotonic time of the entry in nanoseconds: the same for all victims of one OOM.
+    pub entered_ns: u64,
+    /// Process that was chosen.
+    pub chosen_pid: u32,
+    /// Its badness in pages; `None` where none was computed.
+    pub chosen_points: Option<i64>,
+    /// `gfp_t` of the allocation.
+    pub gfp_mask: u32,
+    /// Order of the allocation; -1 is SysRq-f.
+    pub order: i32,
+    /// What constrained the allocation.
+    pub constraint: Constraint,
+    /// The memory cgroup that ran out; none where the machine or a part of it did.
+    pub domain: Option<KillLevel>,
+}
+
+/// `enum oom_constraint` (`include/linux/oom.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Constraint {
+    /// The whole machine ran out.
+    None,
+    /// The nodes of a cpuset.
+    Cpuset,
+    /// The nodes of a memory policy.
+    MemoryPolicy,
+    /// A memory cgroup.
+    Memcg,
+}
+
 /// One victim.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kill {
@@ -60,6 +95,12 @@ pub struct Kill {
     pub trigger: KillProcess,
     /// The victim's memory cgroups, its own first.
     pub levels: Vec<KillLevel>,
+    /// What the OOM killer was asked for, where that was seen.
+    pub control: Option<KillControl>,
+    /// The process whose memory this one shares, where it is killed for that.
+    pub sharer_of: Option<u32>,
+    /// Which source told what ran out (`oom.source`).
+    pub source: &'static str,
 }
 
 /// The victim's memory in pages.
@@ -117,7 +158,32 @@ pub fn decode(record: &OomKill) -> Box<Kill> {
             .take_while(|level| !level.cgroup.is_none())
             .map(decode_level)
             .collect(),
+        control: (record.control.entered_ns != 0).then(|| decode_control(&record.control)),
+        sharer_of: (record.sharer_of != 0).then_some(record.sharer_of),
+        source: match record.source {
+            OOM_SOURCE_FENTRY => "fentry",
+            OOM_SOURCE_KPROBE => "kprobe",
+            _ => "tracepoint",
+        },
     })
+}
+
+fn decode_control(control: &OomControl) -> KillControl {
+    KillControl {
+        entered_ns: control.entered_ns,
+        chosen_pid: control.chosen_tgid,
+        // LONG_MIN where nobody's was computed (`select_bad_process`, `mm/oom_kill.c`).
+        chosen_points: (control.chosen_points > i64::MIN).then_some(control.chosen_points),
+        gfp_mask: control.gfp_mask,
+        order: control.order,
+        constraint: match control.constraint {
+            1 => Constraint::Cpuset,
+            2 => Constraint::MemoryPolicy,
+            3 => Constraint::Memcg,
+            _ => Constraint::None,
+        },
+        domain: (!control.domain.cgroup.is_none()).then(|| decode_level(&control.domain)),
+    }
 }
 
 fn decode_level(level: &OomLevel) -> KillLevel {

@@ -3,8 +3,8 @@
 use tracer_common::{
     header::CgroupKey,
     records::{
-        KIND_THROTTLE_INTERVAL, THROTTLE_SOURCE_FEXIT, THROTTLE_SOURCE_SWITCH,
-        THROTTLE_SOURCE_TIMER, ThrottleInterval,
+        KIND_THROTTLE_INTERVAL, THROTTLE_SOURCE_FEXIT, THROTTLE_SOURCE_KRETPROBE,
+        THROTTLE_SOURCE_SWITCH, THROTTLE_SOURCE_TIMER, ThrottleInterval,
     },
 };
 
@@ -40,6 +40,7 @@ pub const fn source_name(source: u32) -> Option<&'static str> {
     match source {
         THROTTLE_SOURCE_TIMER => Some("tracepoint"),
         THROTTLE_SOURCE_FEXIT => Some("fexit"),
+        THROTTLE_SOURCE_KRETPROBE => Some("kretprobe"),
         THROTTLE_SOURCE_SWITCH => Some("tracepoint_late"),
         _ => None,
     }

@@ -71,15 +71,21 @@ impl ControllerFiles {
             && file.is_some_and(|file| fs::read(file).is_ok_and(|text| text.starts_with(b"1")))
     }
 
-    /// Throttled time of the cgroup by the kernel's account, in nanoseconds.
-    pub fn throttled_ns(&self, path: &[u8]) -> Option<u64> {
+    /// Throttling of the cgroup by the kernel's account. `None` where it cannot be read, and for the
+    /// root, which has no quota.
+    pub fn cpu_stat(&self, path: &[u8]) -> Option<CpuStat> {
         let text = fs::read_to_string(self.directory(path)?.join("cpu.stat")).ok()?;
-        text.lines().find_map(|line| match line.split_once(' ')? {
-            ("throttled_time", nanoseconds) => nanoseconds.parse().ok(),
-            ("throttled_usec", microseconds) => {
-                microseconds.parse::<u64>().ok()?.checked_mul(1_000)
-            }
-            _ => None,
+        let number = |name: &str| {
+            text.lines()
+                .filter_map(|line| line.split_once(' '))
+                .find(|(key, _)| *key == name)
+                .and_then(|(_, value)| value.parse::<u64>().ok())
+        };
+        Some(CpuStat {
+            periods: number("nr_periods")?,
+            throttled_periods: number("nr_throttled")?,
+            throttled_ns: number("throttled_time")
+                .or_else(|| number("throttled_usec")?.checked_mul(1_000))?,
         })
     }
 
@@ -92,6 +98,18 @@ impl ControllerFiles {
         let text = fs::read(self.directory(path)?.join(name)).ok()?;
         Some(text.split_inclusive(|byte| *byte == b'\n').count() as u64)
     }
+}
+
+/// A cgroup's CPU quota since it was made (`cpu_cfs_stat_show` and `cpu_extra_stat_show`,
+/// `kernel/sched/core.c`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuStat {
+    /// Periods in which it had something to run.
+    pub periods: u64,
+    /// Those of them in which it was throttled.
+    pub throttled_periods: u64,
+    /// Throttled time in nanoseconds, summed over CPUs.
+    pub throttled_ns: u64,
 }
 
 /// What cgroup v1 shows for "no limit": the largest multiple of the page size below 2^63
@@ -141,7 +159,10 @@ mod tests {
                 &[
                     ("memory.current", "4096\n"),
                     ("memory.max", "8192\n"),
-                    ("cpu.stat", "usage_usec 9\nthrottled_usec 7\n"),
+                    (
+                        "cpu.stat",
+                        "usage_usec 9\nnr_periods 5\nnr_throttled 3\nthrottled_usec 7\n",
+                    ),
                     ("cgroup.threads", "1\n"),
                 ][..],
             ),
@@ -169,9 +190,14 @@ mod tests {
                 peak_bytes: None
             })
         );
+        let stat = Some(CpuStat {
+            periods: 5,
+            throttled_periods: 3,
+            throttled_ns: 7000,
+        });
         assert_eq!(
-            (v1.throttled_ns(b"/one"), v2.throttled_ns(b"/docker/two")),
-            (Some(7000), Some(7000))
+            (v1.cpu_stat(b"/one"), v2.cpu_stat(b"/docker/two")),
+            (stat, stat)
         );
         assert_eq!(
             (v1.threads(b"/one"), v2.threads(b"/docker/two")),

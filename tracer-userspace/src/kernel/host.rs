@@ -66,6 +66,16 @@ pub struct MemlockLimit {
     pub hard: Option<u64>,
 }
 
+/// Whether this kernel attaches programs to its functions, found by trying; `None` where nobody
+/// tried.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FunctionPrograms {
+    /// By fentry and fexit.
+    pub fexit: Option<bool>,
+    /// By kprobe and kretprobe; an error says why not.
+    pub kprobe: Option<Result<(), String>>,
+}
+
 /// What this machine offers.
 #[derive(Clone, Debug)]
 pub struct HostFacts {
@@ -100,8 +110,8 @@ pub struct HostFacts {
     pub btf_bytes: Option<u64>,
     /// Where tracefs is mounted. Not needed by `tp_btf` programs.
     pub tracefs: Option<PathBuf>,
-    /// Whether programs can be attached to functions; `None` where nobody tried.
-    pub fexit: Option<bool>,
+    /// Whether programs can be attached to functions.
+    pub functions: FunctionPrograms,
     /// Cgroup mounts.
     pub cgroups: CgroupLayout,
 }
@@ -134,7 +144,7 @@ impl HostFacts {
             memlock: memlock(),
             btf_bytes: fs::metadata(btf::SYSFS_PATH).ok().map(|meta| meta.len()),
             tracefs: first_of_type(&mount_table, b"tracefs"),
-            fexit: None,
+            functions: FunctionPrograms::default(),
             cgroups: CgroupLayout::inspect(&mount_table, &self_cgroup, cgroup_root),
         })
     }

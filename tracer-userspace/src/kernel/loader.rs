@@ -5,7 +5,10 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use super::mapped::MappedArray;
+use super::{
+    mapped::MappedArray,
+    plan::{OOM_KILL_PROCESS, UNTHROTTLE},
+};
 use aya::{
     Btf, Ebpf, EbpfLoader, Pod,
     maps::{Array, HashMap, Map, MapData, MapError, Queue, RingBuf},
@@ -171,8 +174,8 @@ impl Tracer {
         take(&mut self.ebpf, name)
     }
 
-    /// Loads and attaches programs by name. Where a program hooks is in its name, but for the two
-    /// of `unthrottle_cfs_rq`.
+    /// Loads and attaches programs by name. A program of a tracepoint is called like it; see
+    /// [`FUNCTIONS`] for the others.
     pub fn attach(&mut self, names: &[&str]) -> Result<(), LoadError> {
         let btf = match self.btf.take() {
             Some(btf) => btf,
@@ -255,6 +258,24 @@ impl ProgramCost {
     }
 }
 
+/// Programs that hook a kernel function, and which.
+const FUNCTIONS: [(&str, &str); 6] = [
+    ("oom_kill_entry", OOM_KILL_PROCESS),
+    ("oom_kill_kprobe", OOM_KILL_PROCESS),
+    ("unthrottle_entry", UNTHROTTLE),
+    ("unthrottle_exit", UNTHROTTLE),
+    ("unthrottle_kprobe", UNTHROTTLE),
+    ("unthrottle_kretprobe", UNTHROTTLE),
+];
+
+fn function(program: &str) -> Result<&'static str, LoadError> {
+    FUNCTIONS
+        .iter()
+        .find(|(name, _)| *name == program)
+        .map(|(_, function)| *function)
+        .ok_or_else(|| LoadError::NoProgram(program.to_owned()))
+}
+
 fn attach(ebpf: &mut Ebpf, name: &str, btf: &Btf) -> Result<(), LoadError> {
     let program = ebpf
         .program_mut(name)
@@ -273,12 +294,16 @@ fn attach(ebpf: &mut Ebpf, name: &str, btf: &Btf) -> Result<(), LoadError> {
             program.attach().map_err(failed)?;
         }
         Program::FEntry(program) => {
-            program.load("unthrottle_cfs_rq", btf).map_err(refused)?;
+            program.load(function(name)?, btf).map_err(refused)?;
             program.attach().map_err(failed)?;
         }
         Program::FExit(program) => {
-            program.load("unthrottle_cfs_rq", btf).map_err(refused)?;
+            program.load(function(name)?, btf).map_err(refused)?;
             program.attach().map_err(failed)?;
+        }
+        Program::KProbe(program) => {
+            program.load().map_err(refused)?;
+            program.attach(function(name)?, 0).map_err(failed)?;
         }
         _ => return Err(LoadError::NoProgram(name.to_owned())),
     }

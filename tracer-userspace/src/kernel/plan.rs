@@ -2,6 +2,8 @@
 //! the programs. Decided by what the kernel's BTF and the host have, never by a version.
 
 mod choice;
+mod force;
+mod ladder;
 mod needs;
 #[cfg(test)]
 mod tests;
@@ -19,7 +21,8 @@ use super::offsets::KernelTypes;
 use crate::model::plan::{PlanSummary, SignalPlan};
 
 pub use choice::{SignalChoice, Source};
-pub use needs::UNTHROTTLE;
+pub use force::ForcedSource;
+pub use needs::{OOM_KILL_PROCESS, UNTHROTTLE};
 
 /// What the user wants.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct PlanOptions {
     pub slots: u32,
     /// Throttled intervals shorter than this many nanoseconds are counted but not sent.
     pub throttle_min_ns: u64,
+    /// Sources that must be taken, whatever else there is.
+    pub forced: Vec<ForcedSource>,
 }
 
 /// How everything is measured on this machine.
@@ -107,12 +112,18 @@ impl Plan {
             (globals::SLOT_BY_TASK_GROUP, by_task_group),
             (globals::KILLS_ARE_SIGNALLED, uses("signal_generate")),
             (globals::CALLS_ARE_SEEN, uses("csd_function_entry")),
-            (globals::THROTTLE_BY_FEXIT, throttle == Source::Fexit),
+            (
+                globals::THROTTLE_BY_FUNCTION,
+                matches!(throttle, Source::Fexit | Source::Kretprobe),
+            ),
             (
                 globals::MEASURE_SWITCHES,
                 self.source(Signal::ContextSwitch).is_some(),
             ),
-            (globals::MEASURE_THROTTLE, throttle.is_some()),
+            (
+                globals::MEASURE_THROTTLE,
+                throttle.is_some() && throttle != Source::CpuStat,
+            ),
         ]
         .map(|(name, flag)| (name, u32::from(flag)));
         self.hierarchy = match slots {

@@ -47,6 +47,7 @@ pub fn fatal(host: &HostFacts, plan: Result<&Plan, &BtfError>, map_bytes: u64) -
             problems.extend(too_old(plan));
             problems.extend(memlock(host, plan, map_bytes));
             problems.extend(nothing_to_measure(plan));
+            problems.extend(forced(plan));
         }
         Err(BtfError::Read { .. }) if host.btf_bytes.is_none() => problems.push(Problem::new(
             "this kernel does not describe its types: there is no /sys/kernel/btf/vmlinux",
@@ -123,6 +124,24 @@ fn memlock(host: &HostFacts, plan: &Plan, map_bytes: u64) -> Option<Problem> {
         "raise it (ulimit -l unlimited; LimitMEMLOCK=infinity in a systemd unit), or add \
          CAP_SYS_RESOURCE",
     ))
+}
+
+/// Signals whose source was forced and cannot be used.
+fn forced(plan: &Plan) -> Vec<Problem> {
+    plan.signals
+        .iter()
+        .filter(|choice| choice.forced && choice.source == Source::None)
+        .map(|choice| {
+            Problem::new(
+                format!(
+                    "the source of {} that --force-source asks for cannot be used here: {}",
+                    choice.signal.name(),
+                    choice.missing.join("; ")
+                ),
+                "leave --force-source away: limitscope check shows the best source that there is",
+            )
+        })
+        .collect()
 }
 
 fn nothing_to_measure(plan: &Plan) -> Option<Problem> {

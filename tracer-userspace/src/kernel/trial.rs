@@ -2,14 +2,18 @@
 //!
 //! A kernel can have a function in its BTF and still refuse: without ftrace's direct calls loading
 //! fails, and lockdown or a capability may be in the way. So a program that does nothing is loaded
-//! and attached for a moment.
+//! and attached for a moment, and where that is refused a kprobe is made for a moment.
 
 use std::{
-    io,
+    fs, io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
 
-use super::{btf::Btf, plan::UNTHROTTLE};
+use super::{
+    btf::Btf,
+    host::FunctionPrograms,
+    plan::{OOM_KILL_PROCESS, UNTHROTTLE},
+};
 
 /// `BPF_PROG_LOAD` and `BPF_RAW_TRACEPOINT_OPEN` (`include/uapi/linux/bpf.h`).
 const PROG_LOAD: libc::c_long = 5;
@@ -57,13 +61,93 @@ struct OpenAttr {
     reserved: u32,
 }
 
-/// Tries the function whose exit ends throttling. `None` where the kernel's BTF cannot be read or
-/// has not that function.
-pub fn fexit() -> Option<bool> {
+/// The first members of `struct perf_event_attr` (`include/uapi/linux/perf_event.h`), up to its
+/// second published size.
+#[repr(C)]
+#[derive(Default)]
+struct PerfEventAttr {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample_period: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup_events: u32,
+    bp_type: u32,
+    /// `kprobe_func`: a pointer to the function's name.
+    config1: u64,
+    /// `probe_offset`.
+    config2: u64,
+}
+
+/// `PERF_FLAG_FD_CLOEXEC`.
+const FD_CLOEXEC: libc::c_ulong = 1 << 3;
+
+/// Tries what attaches to functions. A kprobe is only tried where fexit is refused, or if
+/// `kprobe_too`.
+pub fn functions(kprobe_too: bool) -> FunctionPrograms {
+    let fexit = fexit();
+    FunctionPrograms {
+        fexit,
+        kprobe: (kprobe_too || fexit != Some(true)).then(kprobe),
+    }
+}
+
+/// Tries the function whose exit ends throttling, or that of OOM kills where there is no such.
+/// `None` where the kernel's BTF cannot be read or has neither.
+fn fexit() -> Option<bool> {
     let btf = Btf::from_sysfs().ok()?;
-    let function = btf.func_id(UNTHROTTLE)?;
+    let function = btf
+        .func_id(UNTHROTTLE)
+        .or_else(|| btf.func_id(OOM_KILL_PROCESS))?;
     drop(btf);
     Some(attach(function).is_ok())
+}
+
+/// Makes a kprobe and takes it away again. An error says why there can be none.
+fn kprobe() -> Result<(), String> {
+    const KIND: &str = "/sys/bus/event_source/devices/kprobe/type";
+    let kind = match fs::read_to_string(KIND) {
+        Ok(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| format!("{KIND} holds no number"))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err("this kernel has no kprobes (needs CONFIG_KPROBE_EVENTS=y)".to_owned());
+        }
+        Err(error) => return Err(format!("cannot read {KIND}: {error}")),
+    };
+    let attr = PerfEventAttr {
+        kind,
+        size: size_of::<PerfEventAttr>() as u32,
+        config1: c"oom_kill_process".as_ptr().expose_provenance() as u64,
+        ..PerfEventAttr::default()
+    };
+    // SAFETY: the attributes are as long as they say, and the name lives on; the kernel only reads.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            std::ptr::from_ref(&attr),
+            -1,
+            0,
+            -1,
+            FD_CLOEXEC,
+        )
+    };
+    if result < 0 {
+        let error = io::Error::last_os_error();
+        return Err(match error.raw_os_error() {
+            Some(libc::EACCES | libc::EPERM) => format!(
+                "kprobes are refused: {error} (CAP_SYS_ADMIN, or kernel.perf_event_paranoid of at \
+                 most 2)"
+            ),
+            _ => format!("kprobes are refused: {error}"),
+        });
+    }
+    // SAFETY: a new descriptor that nobody else has. Closing it takes the probe away.
+    drop(unsafe { OwnedFd::from_raw_fd(result as i32) });
+    Ok(())
 }
 
 fn attach(function: u32) -> io::Result<()> {
@@ -115,5 +199,8 @@ mod tests {
         assert_eq!(mem::offset_of!(LoadAttr, expected_attach_type), 68);
         assert_eq!(mem::offset_of!(LoadAttr, attach_btf_id), 108);
         assert_eq!(mem::offset_of!(OpenAttr, prog_fd), 8);
+        // PERF_ATTR_SIZE_VER1
+        assert_eq!(mem::offset_of!(PerfEventAttr, config1), 56);
+        assert_eq!(size_of::<PerfEventAttr>(), 72);
     }
 }

@@ -63,7 +63,8 @@ pub struct OomLimit {
     pub usage_bytes: u64,
     /// Whether it is the limit of memory and swap together (cgroup v1 `memory.memsw`).
     pub memory_and_swap: bool,
-    /// How it is known: `memcg_event` (its own event count grew) or `usage` (usage at limit).
+    /// How it is known: `oom_control` (the OOM killer was given it), `memcg_event` (its own event
+    /// count grew) or `usage` (usage at limit).
     pub evidence: &'static str,
 }
 
@@ -117,6 +118,9 @@ pub struct OomKillEvent {
     pub victim_number: u32,
     /// Victims of this OOM: of a group kill all, else those so far.
     pub victims: u32,
+    /// The process whose memory the victim shares without being a thread of it, where it is killed
+    /// for that.
+    pub shares_memory_of_pid: Option<u32>,
     /// The thread that handles the OOM: the same for all victims of one.
     pub trigger_thread: u32,
     /// Which source told it (`oom.source`).

@@ -46,8 +46,9 @@ pub struct SchedStats {
 pub struct ThrottleStats {
     /// Throttled time summed over CPUs in nanoseconds.
     pub summed_ns: u64,
-    /// Wall-clock time in which no thread could run, in nanoseconds.
-    pub frozen_ns: u64,
+    /// Wall-clock time in which no thread could run, in nanoseconds; `None` where only the kernel's
+    /// sums are known (`cpu.stat`).
+    pub frozen_ns: Option<u64>,
     /// Throttled intervals that ended.
     pub intervals: u64,
     /// Periods that passed.

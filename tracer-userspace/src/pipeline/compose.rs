@@ -4,7 +4,7 @@ use std::{fs, sync::Arc};
 
 use crate::{
     analyse::oom_domain::OomJudge,
-    events::{Interval, Kill},
+    events::{Constraint, Interval, Kill},
     identity::index::CgroupIndex,
     kernel::cgroup_files::ControllerFiles,
     model::{
@@ -53,11 +53,7 @@ pub fn oom_kill(
     let bytes = |pages: u64| pages.saturating_mul(page_size);
     OomKillEvent {
         container: identity_of(index, kill.victim.memory_cgroup.or(kill.cgroup)),
-        scope: if judgement.domain.is_some() {
-            OomScope::MemoryCgroup
-        } else {
-            OomScope::Node
-        },
+        scope: scope(kill, judgement.domain.is_some()),
         limit: judgement.domain.map(|domain| {
             let cgroup = index
                 .identity(domain.cgroup)
@@ -83,7 +79,10 @@ pub fn oom_kill(
         victim_age_ns: kill
             .start_boottime_ns
             .and_then(|start| clock_ns(rustix::time::ClockId::Boottime).checked_sub(start)),
-        victim_badness_pages: None,
+        victim_badness_pages: kill
+            .control
+            .filter(|control| control.chosen_pid == kill.victim.pid && kill.sharer_of.is_none())
+            .and_then(|control| control.chosen_points),
         memory: VictimMemory {
             total_vm_bytes: bytes(kill.pages.total_vm),
             anon_bytes: bytes(kill.pages.anon),
@@ -98,8 +97,8 @@ pub fn oom_kill(
             command: kill.trigger.command.clone(),
         },
         trigger_container: identity_of(index, kill.trigger.memory_cgroup),
-        order: None,
-        gfp_flags: None,
+        order: kill.control.map(|control| control.order),
+        gfp_flags: kill.control.map(|control| control.gfp_mask),
         group: judgement.domain.is_some_and(|domain| {
             let levels = kill.levels.iter().take(domain.levels_up + 1);
             levels
@@ -111,8 +110,27 @@ pub fn oom_kill(
         victim_number: judgement.victim_number,
         victims: judgement.victim_number,
         trigger_thread: kill.trigger.thread,
-        source: "tracepoint",
+        shares_memory_of_pid: kill.sharer_of,
+        source: kill.source,
         container_memory,
+    }
+}
+
+/// What ran out. Without the OOM killer's word only memory cgroups can be told from the rest.
+fn scope(kill: &Kill, in_memory_cgroup: bool) -> OomScope {
+    if in_memory_cgroup {
+        return OomScope::MemoryCgroup;
+    }
+    match kill.control {
+        // `is_sysrq_oom`, `mm/oom_kill.c`.
+        Some(control) if control.order == -1 => OomScope::Sysrq,
+        Some(control) => match control.constraint {
+            Constraint::Cpuset => OomScope::Cpuset,
+            Constraint::MemoryPolicy => OomScope::Mempolicy,
+            Constraint::Memcg => OomScope::MemoryCgroup,
+            Constraint::None => OomScope::Node,
+        },
+        None => OomScope::Node,
     }
 }
 

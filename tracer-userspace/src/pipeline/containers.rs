@@ -8,7 +8,10 @@ use super::slots::{Activity, SlotTable};
 use crate::{
     analyse::throttle_audit::ThrottleAudit,
     identity::index::CgroupIndex,
-    kernel::{cgroup_files::ControllerFiles, loader::Tracer},
+    kernel::{
+        cgroup_files::{ControllerFiles, CpuStat},
+        loader::Tracer,
+    },
     model::{
         identity::{CgroupKey, Level},
         stats::{ContainerStats, IntervalHistograms, MemoryStats, SchedStats, ThrottleStats},
@@ -26,6 +29,8 @@ pub struct Containers {
 #[derive(Default)]
 struct Known {
     memory_bytes: Option<u64>,
+    /// Readings of `cpu.stat`, where throttling comes from there.
+    cpu_stats: HashMap<CgroupKey, CpuStat>,
     audits: HashMap<CgroupKey, ThrottleAudit>,
 }
 
@@ -35,12 +40,29 @@ pub struct Files {
     pub memory: Option<ControllerFiles>,
     /// Of the hierarchy of the slots.
     pub cpu: Option<ControllerFiles>,
+    /// Whether throttling comes from these files, not from the programs.
+    pub throttling: bool,
 }
 
 impl Containers {
     /// A container is gone.
     pub fn gone(&mut self, key: CgroupKey) {
         self.known.remove(&key);
+    }
+
+    /// The run begins: what containers were throttled before belongs to no interval.
+    pub fn start(&mut self, index: &CgroupIndex, files: &Files) {
+        if !files.throttling {
+            return;
+        }
+        for (key, _) in index.live_owners() {
+            for member in index.members(key) {
+                if let Some(now) = cpu_stat(member, index, files) {
+                    let known = self.known.entry(key).or_default();
+                    known.cpu_stats.insert(member, now);
+                }
+            }
+        }
     }
 
     /// Reads all slots. Containers that did nothing are left out; the others come in the order of
@@ -57,9 +79,13 @@ impl Containers {
         slots.read(tracer, |mut activity| {
             let owner = index.owner(activity.cgroup);
             let known = self.known.entry(owner).or_default();
-            let unseen = audit(known, &activity, index, files);
-            self.unseen_throttle_ns += unseen;
-            activity.throttle.unseen_ns = unseen;
+            if files.throttling {
+                activity.throttle = throttling(known, activity.cgroup, index, files);
+            } else {
+                let unseen = audit(known, &activity, index, files);
+                self.unseen_throttle_ns += unseen;
+                activity.throttle.unseen_ns = unseen;
+            }
             sums.entry(owner)
                 .and_modify(|sum| add(sum, &activity))
                 .or_insert_with(|| ContainerStats {
@@ -88,19 +114,44 @@ impl Containers {
     }
 }
 
+/// What `cpu.stat` has grown by. A cgroup that was not there at the start began at 0.
+fn throttling(
+    known: &mut Known,
+    cgroup: CgroupKey,
+    index: &CgroupIndex,
+    files: &Files,
+) -> ThrottleStats {
+    let Some(now) = cpu_stat(cgroup, index, files) else {
+        return ThrottleStats::default();
+    };
+    let before = known.cpu_stats.insert(cgroup, now).unwrap_or_default();
+    ThrottleStats {
+        summed_ns: now.throttled_ns.saturating_sub(before.throttled_ns),
+        periods: now.periods.saturating_sub(before.periods),
+        throttled_periods: now
+            .throttled_periods
+            .saturating_sub(before.throttled_periods),
+        ..ThrottleStats::default()
+    }
+}
+
+fn cpu_stat(cgroup: CgroupKey, index: &CgroupIndex, files: &Files) -> Option<CpuStat> {
+    let identity = index.identity(cgroup)?;
+    files
+        .cpu
+        .as_ref()?
+        .cpu_stat(identity.cgroup_path.as_bytes())
+}
+
 fn audit(known: &mut Known, activity: &Activity, index: &CgroupIndex, files: &Files) -> u64 {
     if activity.throttle.periods == 0 {
         return 0;
     }
-    let kernel_ns = index.identity(activity.cgroup).and_then(|identity| {
-        files
-            .cpu
-            .as_ref()?
-            .throttled_ns(identity.cgroup_path.as_bytes())
-    });
-    let Some(kernel_ns) = kernel_ns else { return 0 };
+    let Some(kernel) = cpu_stat(activity.cgroup, index, files) else {
+        return 0;
+    };
     let audit = known.audits.entry(activity.cgroup).or_default();
-    let unseen = audit.reading(kernel_ns, activity.throttled_total_ns);
+    let unseen = audit.reading(kernel.throttled_ns, activity.throttled_total_ns);
     if unseen > 0 {
         debug!(
             cgroup = activity.cgroup.id,
@@ -120,7 +171,7 @@ fn add(sum: &mut ContainerStats, activity: &Activity) {
     a.waits += b.waits;
     let (a, b): (&mut ThrottleStats, &ThrottleStats) = (&mut sum.throttle, &activity.throttle);
     a.summed_ns += b.summed_ns;
-    a.frozen_ns += b.frozen_ns;
+    a.frozen_ns = a.frozen_ns.zip(b.frozen_ns).map(|(a, b)| a + b);
     a.intervals += b.intervals;
     a.periods += b.periods;
     a.throttled_periods += b.throttled_periods;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::time::ClockId;
 use tokio::time::Instant;
+use tracer_common::globals::Signal;
 use tracing::debug;
 
 use super::{
@@ -25,7 +26,12 @@ use crate::{
         index::{CgroupIndex, Change, ChangeKind, IndexConfig},
         names::{NameMessage, NameSource, SourceState},
     },
-    kernel::{cgroup_files::ControllerFiles, host::HostFacts, loader::Tracer, plan::Plan},
+    kernel::{
+        cgroup_files::ControllerFiles,
+        host::HostFacts,
+        loader::Tracer,
+        plan::{Plan, Source},
+    },
     model::{
         event::{AgentPhase, EventBody, EventKind, Lifecycle},
         identity::{CgroupKey, Identity, Level},
@@ -73,6 +79,7 @@ impl Pipeline {
         let files = Files {
             memory: memory.and_then(ControllerFiles::new),
             cpu: host.cgroups.slots().and_then(ControllerFiles::new),
+            throttling: plan.source(Signal::CpuThrottle) == Source::CpuStat,
         };
         debug!(slots, slot_hierarchy, "tracing");
         Self {
@@ -126,6 +133,7 @@ impl Pipeline {
         self.attached_after_ns = now.saturating_sub(started_ns);
         // What happened while it was being set up belongs to no interval.
         self.slots.read(&self.tracer, |_| {});
+        self.containers.start(&self.index, &self.files);
         self.interval_began_ns = now;
         self.agent(AgentPhase::Start, now, outputs)?;
         outputs.flush()

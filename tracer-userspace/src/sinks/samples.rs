@@ -103,6 +103,7 @@ pub fn oom() -> OomKillEvent {
         victim_number: 1,
         victims: 1,
         trigger_thread: 4310,
+        shares_memory_of_pid: None,
         source: "tracepoint",
         container_memory: Some(MemoryReading {
             current_bytes: 14 * MIB,
@@ -154,7 +155,7 @@ pub fn stats() -> ContainerStats {
         },
         throttle: ThrottleStats {
             summed_ns: 900_000_000,
-            frozen_ns: 250_000_000,
+            frozen_ns: Some(250_000_000),
             intervals: 2,
             periods: 20,
             throttled_periods: 5,

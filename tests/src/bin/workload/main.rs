@@ -81,6 +81,7 @@ fn work(mode: &str, options: &Options) -> Result<Value> {
         "mixed" => memory::mixed(options)?,
         "threads" => memory::threads(options)?,
         "fork" => memory::fork(options)?,
+        "sharer" => memory::sharer(options)?,
         "spin" => cpu::spin(options)?,
         "duty" => cpu::duty(options)?,
         "pingpong" => cpu::pingpong(options)?,

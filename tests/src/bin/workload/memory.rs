@@ -181,3 +181,57 @@ pub fn fork(options: &Options) -> Result<Value> {
     let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
     Ok(json!({ "child": pid, "signal": signal }))
 }
+
+/// `sharer --mib N`: a child uses the memory, and a process that shares all of it without being a
+/// thread of it sleeps. The parent tells how the two ended.
+pub fn sharer(options: &Options) -> Result<Value> {
+    // SAFETY: the option takes no pointer. Orphans become this process's children.
+    if unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) } != 0 {
+        bail!("prctl: {}", io::Error::last_os_error());
+    }
+    let child = own::fork()?;
+    if child == 0 {
+        own::die_with_parent()?;
+        clone_sleeper()?;
+        let survived = leak(options, options.number("mib", 64)?);
+        std::process::exit(i32::from(survived.is_err()));
+    }
+    let mut ends = Vec::new();
+    while ends.len() < 2 {
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for the result.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+        if pid < 0 {
+            bail!("waitpid: {}", io::Error::last_os_error());
+        }
+        let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
+        ends.push(json!({ "pid": pid, "leaks": pid == child, "signal": signal }));
+    }
+    Ok(json!({ "ends": ends }))
+}
+
+/// Makes a process that shares this one's memory and sleeps.
+fn clone_sleeper() -> Result<()> {
+    extern "C" fn sleep(_: *mut c_void) -> i32 {
+        // So that it goes even if nobody kills it.
+        // SAFETY: both calls only concern this process.
+        unsafe {
+            libc::alarm(120);
+            loop {
+                libc::pause();
+            }
+        }
+    }
+    const STACK: usize = 64 << 10;
+    let stack = Mapping::new(STACK, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, None)?;
+    // SAFETY: the stack is mapped for the life of the process and nobody else uses it; the function
+    // touches nothing that is shared.
+    let pid = unsafe {
+        let top = stack.0.cast::<u8>().add(STACK).cast();
+        libc::clone(sleep, top, libc::CLONE_VM | libc::SIGCHLD, ptr::null_mut())
+    };
+    if pid < 0 {
+        bail!("clone: {}", io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -21,7 +21,7 @@ fn stats(id: &str, name: Option<&str>, wait_ns: u64, frozen_ns: u64) -> Containe
             ..SchedStats::default()
         },
         throttle: ThrottleStats {
-            frozen_ns,
+            frozen_ns: Some(frozen_ns),
             ..ThrottleStats::default()
         },
         memory: None,

@@ -7,7 +7,18 @@ use crate::kernel::capabilities::{
 use crate::kernel::host::{Lockdown, MemlockLimit};
 
 fn report() -> Report {
-    let mut report = Report::new(1_000, Some(false)).unwrap();
+    let mut report = Report::new(
+        &CheckArgs {
+            json: false,
+            max_cgroups: 1_000,
+            force_source: Vec::new(),
+        },
+        FunctionPrograms {
+            fexit: Some(false),
+            kprobe: None,
+        },
+    )
+    .unwrap();
     report.host.capabilities = capabilities(&[CAP_BPF, CAP_PERFMON]);
     report.host.uid = 1_000;
     report.host.initial_user_namespace = true;

@@ -107,13 +107,20 @@ impl Page {
                 }
             ),
         )?;
-        match host.fexit {
+        match host.functions.fexit {
             Some(true) => self.line(Mark::Ok, "fentry and fexit", format_args!("work"))?,
             Some(false) => self.line(
                 Mark::Neutral,
                 "fentry and fexit",
-                format_args!("not on this kernel; tracepoints do instead"),
+                format_args!("not on this kernel"),
             )?,
+            None => {}
+        }
+        match &host.functions.kprobe {
+            Some(Ok(())) => self.line(Mark::Ok, "kprobes", format_args!("work"))?,
+            Some(Err(why)) => {
+                self.line(Mark::Neutral, "kprobes", format_args!("{}", Visible(why)))?;
+            }
             None => {}
         }
         match &host.tracefs {

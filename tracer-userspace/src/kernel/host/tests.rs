@@ -63,7 +63,7 @@ fn this_machines_facts_are_those_of_other_tools() {
         facts.btf_bytes.is_some(),
         Path::new("/sys/kernel/btf/vmlinux").exists()
     );
-    assert_eq!(facts.fexit, None, "nobody tried");
+    assert_eq!(facts.functions, FunctionPrograms::default(), "nobody tried");
 }
 
 proptest! {

@@ -3,9 +3,9 @@
 use tracer_common::globals::{ABSENT, Signal, plan as globals};
 
 use super::PlanOptions;
+use super::ladder::{self, Rung};
 use super::needs::{
     CALLS, CGROUPS, MARK_VICTIM, SCHED_SWITCH, SIGNAL_GENERATE, TIMERS, Tracepoint, remedy,
-    unthrottle_problem,
 };
 use crate::kernel::btf::{Btf, BtfError};
 use crate::kernel::host::HostFacts;
@@ -18,8 +18,16 @@ use crate::model::plan::SignalPlan;
 pub enum Source {
     /// Tracepoints alone.
     Tracepoint,
-    /// Entry and exit of a kernel function, besides tracepoints.
+    /// Entry of a kernel function by fentry, besides tracepoints.
+    Fentry,
+    /// The same by a kprobe.
+    Kprobe,
+    /// Entry and exit of a kernel function by fentry and fexit, besides tracepoints.
     Fexit,
+    /// The same by kprobe and kretprobe.
+    Kretprobe,
+    /// The cgroup's file `cpu.stat`, read in each interval.
+    CpuStat,
     /// Nobody wants it.
     Off,
     /// It cannot be measured here.
@@ -31,7 +39,11 @@ impl Source {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tracepoint => "tracepoint",
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
             Self::Fexit => "fexit",
+            Self::Kretprobe => "kretprobe",
+            Self::CpuStat => "cpu_stat",
             Self::Off => "off",
             Self::None => "none",
         }
@@ -39,7 +51,7 @@ impl Source {
 
     /// Whether there is a source.
     pub const fn is_some(self) -> bool {
-        matches!(self, Self::Tracepoint | Self::Fexit)
+        !matches!(self, Self::Off | Self::None)
     }
 }
 
@@ -50,6 +62,8 @@ pub struct SignalChoice {
     pub signal: Signal,
     /// Its source.
     pub source: Source,
+    /// Whether a person asked for this source.
+    pub forced: bool,
     /// Programs to attach for it.
     pub programs: Vec<&'static str>,
     /// Why a better source is not used, and what this means for the numbers.
@@ -102,6 +116,7 @@ pub fn signals(
         let mut choice = SignalChoice {
             signal,
             source: Source::Tracepoint,
+            forced: false,
             programs: Vec::new(),
             notes: Vec::new(),
             missing: types
@@ -118,9 +133,17 @@ pub fn signals(
             choices.push(choice);
             continue;
         }
+        let forced = options
+            .forced
+            .iter()
+            .rfind(|forced| forced.signal == signal)
+            .map(|forced| forced.source);
+        choice.forced = forced.is_some();
         match signal {
-            Signal::OomKill => oom_kill(&mut choice, btf, types, host, per_cpu_offset)?,
-            Signal::CpuThrottle => cpu_throttle(&mut choice, btf, types, host)?,
+            Signal::OomKill => {
+                oom_kill(&mut choice, btf, types, host, forced, per_cpu_offset)?;
+            }
+            Signal::CpuThrottle => cpu_throttle(&mut choice, btf, types, host, forced)?,
             Signal::ContextSwitch => {
                 choice.need(btf, &[SCHED_SWITCH])?;
                 choice.attach(&[SCHED_SWITCH]);
@@ -142,9 +165,25 @@ fn oom_kill(
     btf: &Btf<'_>,
     types: &KernelTypes,
     host: &HostFacts,
+    forced: Option<Source>,
     per_cpu_offset: &SymbolAddress,
 ) -> Result<(), BtfError> {
     choice.need(btf, &[MARK_VICTIM])?;
+    let [fentry, kprobe] = ladder::oom_functions(btf, types, host)?;
+    let tracepoint = Rung {
+        source: Source::Tracepoint,
+        problem: None,
+    };
+    ladder::climb(choice, forced, vec![fentry, kprobe, tracepoint]);
+    match choice.source {
+        Source::Fentry => choice.programs.push("oom_kill_entry"),
+        Source::Kprobe => choice.programs.push("oom_kill_kprobe"),
+        _ => choice.notes.push(
+            "whose limit fired is judged from the cgroups' counts and usage; order, flags, badness \
+             and cpusets of the allocation are not told"
+                .to_owned(),
+        ),
+    }
     match SIGNAL_GENERATE.problem(btf)? {
         None => choice.attach(&[SIGNAL_GENERATE]),
         // The old mark_victim has only the pid; the signal has the task.
@@ -196,43 +235,47 @@ fn cpu_throttle(
     btf: &Btf<'_>,
     types: &KernelTypes,
     host: &HostFacts,
+    forced: Option<Source>,
 ) -> Result<(), BtfError> {
+    // What the programs lack; the file of the last resort does without all of it.
     choice.need(btf, &[SCHED_SWITCH])?;
+    let programs = std::mem::take(&mut choice.missing);
+    let programs = (!programs.is_empty()).then(|| programs.join("; "));
     let mut timers = None;
     for timer in TIMERS {
         timers = timers.or(timer.problem(btf)?);
     }
-    let refused = match (unthrottle_problem(btf)?, host.fexit) {
-        (None, Some(true)) => None,
-        (Some(problem), _) => Some(problem),
-        (None, Some(false)) => Some(
-            "this kernel does not attach programs to functions (needs CONFIG_FUNCTION_TRACER=y \
-             and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y)"
-                .to_owned(),
-        ),
-        (None, None) => Some("it was not tried".to_owned()),
+    let [fexit, kretprobe] = ladder::throttle_functions(btf, host, programs.as_ref())?;
+    let tracepoint = Rung {
+        source: Source::Tracepoint,
+        problem: programs.or_else(|| timers.clone()),
     };
-    match refused {
-        None => {
-            choice.source = Source::Fexit;
-            choice
-                .programs
-                .extend(["unthrottle_entry", "unthrottle_exit"]);
-            match timers {
-                None => choice.attach(&TIMERS),
-                Some(problem) => choice
-                    .notes
-                    .push(format!("periods are not seen: {problem}")),
-            }
+    let cpu_stat = Rung {
+        source: Source::CpuStat,
+        problem: cpu_stat_problem(types, host),
+    };
+    ladder::climb(choice, forced, vec![fexit, kretprobe, tracepoint, cpu_stat]);
+    match choice.source {
+        Source::Fexit => choice
+            .programs
+            .extend(["unthrottle_entry", "unthrottle_exit"]),
+        Source::Kretprobe => choice
+            .programs
+            .extend(["unthrottle_kprobe", "unthrottle_kretprobe"]),
+        Source::CpuStat => {
+            choice.notes.push(
+                "only the sums of cpu.stat: no intervals, no frozen time, nobody who is held up"
+                    .to_owned(),
+            );
+            return Ok(());
         }
-        Some(problem) => {
-            choice.notes.push(format!(
-                "ends are seen at the bandwidth timers, not by fexit: {problem}"
-            ));
-            choice.missing.extend(timers);
-            choice.attach(&TIMERS);
-            remote_ends(choice, btf, types)?;
-        }
+        _ => remote_ends(choice, btf, types)?,
+    }
+    match timers {
+        None => choice.attach(&TIMERS),
+        Some(problem) => choice
+            .notes
+            .push(format!("periods are not seen: {problem}")),
     }
     choice.attach(&[SCHED_SWITCH]);
     if host.cgroups.with_controller("cpu").is_none() {
@@ -241,6 +284,22 @@ fn cpu_throttle(
         );
     }
     Ok(())
+}
+
+/// Why `cpu.stat` tells nothing of throttling; `None` where it does.
+fn cpu_stat_problem(types: &KernelTypes, host: &HostFacts) -> Option<String> {
+    if types.get("CFS_B_NR_THROTTLED").is_none() {
+        return Some("this kernel has no CPU quotas (CONFIG_CFS_BANDWIDTH=y)".to_owned());
+    }
+    match host.cgroups.with_controller("cpu") {
+        None => Some("no cgroup hierarchy has the cpu controller".to_owned()),
+        Some(cpu) if cpu.mount.is_none() => Some(
+            "no mount of the cgroup hierarchy with the cpu controller is visible (mount it, or \
+             name its place with --cgroup-root)"
+                .to_owned(),
+        ),
+        Some(_) => None,
+    }
 }
 
 /// Kernels in which a bandwidth timer asks the other CPUs to unthrottle their own run queues.

@@ -42,6 +42,17 @@ pub const CGROUPS: [Tracepoint; 4] = [
 
 /// The function whose entry and exit show the end of a throttled interval.
 pub const UNTHROTTLE: &str = "unthrottle_cfs_rq";
+/// The function that kills for lack of memory.
+pub const OOM_KILL_PROCESS: &str = "oom_kill_process";
+/// Members that a program at its entry reads.
+pub const CONTROL_MEMBERS: [&str; 6] = [
+    "OC_MEMCG",
+    "OC_GFP_MASK",
+    "OC_ORDER",
+    "OC_CHOSEN",
+    "OC_CHOSEN_POINTS",
+    "OC_CONSTRAINT",
+];
 
 impl Tracepoint {
     /// Why this kernel's tracepoint cannot be used; `None` where it can.
@@ -69,17 +80,18 @@ impl Tracepoint {
     }
 }
 
-/// Why `unthrottle_cfs_rq` cannot be used; `None` where it can.
-pub fn unthrottle_problem(btf: &Btf<'_>) -> Result<Option<String>, BtfError> {
-    let params = optional(btf.func_params(UNTHROTTLE))?;
+/// Why the function `name`, whose first parameter should be a pointer to `structure`, cannot be
+/// used; `None` where it can.
+pub fn function_problem(
+    btf: &Btf<'_>,
+    name: &str,
+    structure: &str,
+) -> Result<Option<String>, BtfError> {
+    let params = optional(btf.func_params(name))?;
     Ok(match params.as_deref() {
-        None => Some(format!(
-            "this kernel has no function {UNTHROTTLE} of its own"
-        )),
-        Some([first, ..]) if btf.points_to(*first, "cfs_rq")? => None,
-        Some(_) => Some(format!(
-            "the parameters of {UNTHROTTLE} are not what is known"
-        )),
+        None => Some(format!("this kernel has no function {name} of its own")),
+        Some([first, ..]) if btf.points_to(*first, structure)? => None,
+        Some(_) => Some(format!("the parameters of {name} are not what is known")),
     })
 }
 

@@ -6,6 +6,7 @@ use tracer_common::globals::{ABSENT, OFFSETS};
 
 use super::*;
 use crate::kernel::btf::SYSFS_PATH;
+use crate::kernel::host::FunctionPrograms;
 
 const ADDRESS: SymbolAddress = SymbolAddress::Known(0xffff_ffff_8123_4560);
 
@@ -39,16 +40,30 @@ fn options() -> PlanOptions {
         signals: Signal::ALL.to_vec(),
         slots: 100,
         throttle_min_ns: 5,
+        forced: Vec::new(),
     }
 }
 
 fn plan(without: &[&str], fexit: Option<bool>) -> Plan {
+    plan_with(without, fexit, Some(Err("no kprobes".to_owned())), &[])
+}
+
+fn plan_with(
+    without: &[&str],
+    fexit: Option<bool>,
+    kprobe: Option<Result<(), String>>,
+    forced: &[&str],
+) -> Plan {
     let mut host = HostFacts::read(None).unwrap();
-    host.fexit = fexit;
+    host.functions = FunctionPrograms { fexit, kprobe };
+    let options = PlanOptions {
+        forced: forced.iter().map(|text| text.parse().unwrap()).collect(),
+        ..options()
+    };
     let bytes = kernel_without(without);
     let btf = Btf::parse(&bytes).unwrap();
     let types = KernelTypes::resolve(&btf).unwrap();
-    Plan::choose(&btf, &types, &host, &options(), || ADDRESS).unwrap()
+    Plan::choose(&btf, &types, &host, &options, || ADDRESS).unwrap()
 }
 
 impl Plan {
@@ -109,10 +124,10 @@ fn without_fexit_ends_are_seen_at_timers_and_calls() {
     assert_eq!(
         choice.programs,
         [
-            "hrtimer_expire_entry",
-            "hrtimer_expire_exit",
             "csd_function_entry",
             "csd_function_exit",
+            "hrtimer_expire_entry",
+            "hrtimer_expire_exit",
             "sched_switch"
         ]
     );
@@ -120,7 +135,7 @@ fn without_fexit_ends_are_seen_at_timers_and_calls() {
         &choice.notes,
         "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"
     ));
-    assert_eq!(plan.global(globals::THROTTLE_BY_FEXIT), 0);
+    assert_eq!(plan.global(globals::THROTTLE_BY_FUNCTION), 0);
     assert_eq!(plan.global(globals::MEASURE_THROTTLE), 1);
     assert_eq!(plan.lacking, Vec::<&str>::new());
 }
@@ -136,7 +151,7 @@ fn fexit_is_taken_where_function_and_kernel_allow_it() {
             .starts_with(&["unthrottle_entry", "unthrottle_exit"])
     );
     assert_eq!(choice.notes, Vec::<String>::new());
-    assert_eq!(best.global(globals::THROTTLE_BY_FEXIT), 1);
+    assert_eq!(best.global(globals::THROTTLE_BY_FUNCTION), 1);
 
     for (without, fexit) in [
         (&["unthrottle_cfs_rq"][..], Some(true)),
@@ -161,7 +176,7 @@ fn what_is_missing_takes_away_only_what_needs_it() {
         Signal::ContextSwitch,
         Signal::CgroupLifecycle,
     ] {
-        assert_eq!(plan.source(signal), Source::Tracepoint, "{signal:?}");
+        assert!(plan.source(signal).is_some(), "{signal:?}");
     }
     let summary = plan.summary();
     assert_eq!(summary.signals[1].source, "none");
@@ -188,8 +203,13 @@ fn tracepoints_that_are_missing_are_told() {
 
     let without = plan(&["btf_trace_sched_switch"], Some(true));
     assert_eq!(without.source(Signal::ContextSwitch), Source::None);
-    assert_eq!(without.source(Signal::CpuThrottle), Source::None);
-    assert_eq!(without.source(Signal::OomKill), Source::Tracepoint);
+    assert_eq!(without.source(Signal::OomKill), Source::Fentry);
+    // The sums of the file need no program.
+    let choice = without.choice(Signal::CpuThrottle);
+    assert_eq!(choice.source, Source::CpuStat);
+    assert!(choice.programs.is_empty());
+    assert!(mentions(&choice.notes, "sched_switch"));
+    assert_eq!(without.global(globals::MEASURE_THROTTLE), 0);
 
     // A tracepoint whose arguments are not those that the program reads is not used.
     let without = plan(&["cgroup"], Some(true));
@@ -271,4 +291,62 @@ fn the_programs_are_attached_once_and_cgroups_first() {
             .iter()
             .any(|(name, _)| *name == "TASK_PID" && plan.global(name) == ABSENT)
     );
+}
+
+#[test]
+fn the_best_source_that_works_is_taken() {
+    let by = |fexit, kprobe: Result<(), String>, without: &[&str]| {
+        let plan = plan_with(without, Some(fexit), Some(kprobe), &[]);
+        (
+            plan.source(Signal::OomKill),
+            plan.source(Signal::CpuThrottle),
+        )
+    };
+    let no = || Err("no kprobes here".to_owned());
+    assert_eq!(by(true, no(), &[]), (Source::Fentry, Source::Fexit));
+    assert_eq!(by(false, Ok(()), &[]), (Source::Kprobe, Source::Kretprobe));
+    assert_eq!(
+        by(false, no(), &[]),
+        (Source::Tracepoint, Source::Tracepoint)
+    );
+    let timers = &["btf_trace_hrtimer_expire_entry"];
+    assert_eq!(
+        by(false, no(), timers),
+        (Source::Tracepoint, Source::CpuStat)
+    );
+    let functions = &["oom_kill_process", "unthrottle_cfs_rq"];
+    assert_eq!(
+        by(true, Ok(()), functions),
+        (Source::Tracepoint, Source::Tracepoint)
+    );
+    let member = &["chosen_points"];
+    assert_eq!(
+        by(true, Ok(()), member),
+        (Source::Tracepoint, Source::Fexit)
+    );
+}
+
+#[test]
+fn a_better_source_that_is_not_taken_is_told_with_the_reason() {
+    let plan = plan_with(&[], Some(false), Some(Err("no kprobes here".into())), &[]);
+    for signal in [Signal::OomKill, Signal::CpuThrottle] {
+        let notes = &plan.choice(signal).notes;
+        assert!(mentions(notes, "CONFIG_FUNCTION_TRACER"), "{notes:?}");
+        assert!(mentions(notes, "probe: no kprobes here"), "{notes:?}");
+    }
+}
+
+#[test]
+fn a_forced_source_is_taken_or_refused() {
+    let forced = ["throttle=cpu_stat", "oom=tracepoint"];
+    let plan = plan_with(&[], Some(true), None, &forced);
+    assert_eq!(plan.source(Signal::CpuThrottle), Source::CpuStat);
+    assert_eq!(plan.source(Signal::OomKill), Source::Tracepoint);
+    assert!(!plan.programs().contains(&"oom_kill_entry"));
+
+    let no = Some(Err("no kprobes here".to_owned()));
+    let plan = plan_with(&[], Some(true), no, &["throttle=kretprobe"]);
+    let choice = plan.choice(Signal::CpuThrottle);
+    assert_eq!((choice.source, choice.forced), (Source::None, true));
+    assert_eq!(choice.missing, ["no kprobes here"]);
 }

@@ -27,6 +27,10 @@ pub fn write<M: SerializeMap>(
     fields.put("oom.group", &event.group)?;
     fields.put("oom.victim_number", &event.victim_number)?;
     fields.put("oom.victims", &event.victims)?;
+    fields.maybe(
+        "oom.victim.shares_memory_of_pid",
+        event.shares_memory_of_pid,
+    )?;
     victim(fields, event)?;
     fields.put("oom.trigger.process.pid", &event.trigger.pid)?;
     fields.text("oom.trigger.process.command", &event.trigger.command)?;

@@ -73,7 +73,7 @@ fn throttle<M: SerializeMap>(
     throttle: &ThrottleStats,
 ) -> Result<(), M::Error> {
     fields.put("throttle.summed_ns", &throttle.summed_ns)?;
-    fields.put("throttle.frozen_ns", &throttle.frozen_ns)?;
+    fields.maybe("throttle.frozen_ns", throttle.frozen_ns)?;
     fields.put("throttle.intervals", &throttle.intervals)?;
     fields.put("throttle.periods", &throttle.periods)?;
     fields.put("throttle.throttled_periods", &throttle.throttled_periods)?;

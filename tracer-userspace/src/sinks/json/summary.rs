@@ -22,6 +22,12 @@ impl fmt::Display for OomSummary<'_> {
             event.victim.pid,
             Bytes(bytes),
         )?;
+        if let Some(pid) = event.shares_memory_of_pid {
+            return write!(
+                f,
+                "it shares the memory of pid {pid}, which was killed before it"
+            );
+        }
         reason(f, event)?;
         if event.trigger.pid == event.victim.pid {
             f.write_str("; it asked for the page itself")

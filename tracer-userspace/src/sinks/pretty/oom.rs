@@ -69,6 +69,11 @@ fn victim(lines: &mut Lines<'_>, event: &OomKillEvent) -> io::Result<()> {
             event.victim_number, event.victims
         ));
     }
+    if let Some(pid) = event.shares_memory_of_pid {
+        facts.push(format!(
+            "in the same memory as pid {pid}: what follows is theirs together"
+        ));
+    }
     lines.line("victim", &facts.join(", "))?;
     match &event.victim_command_line {
         Some(command_line) => lines.line("command", &Visible(command_line)),

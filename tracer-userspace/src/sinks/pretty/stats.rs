@@ -67,16 +67,22 @@ fn memory(out: &mut Vec<u8>, styles: &Styles, memory: &MemoryStats) -> io::Resul
 }
 
 fn throttle(out: &mut Vec<u8>, styles: &Styles, throttle: &ThrottleStats) -> io::Result<()> {
-    if throttle.throttled_periods == 0 && throttle.summed_ns == 0 && throttle.frozen_ns == 0 {
+    let frozen_ns = throttle.frozen_ns.unwrap_or(0);
+    if throttle.throttled_periods == 0 && throttle.summed_ns == 0 && frozen_ns == 0 {
         return Ok(());
     }
     let warn = styles.warning;
     write!(
         out,
-        "  {warn}throttled{warn:#} {} summed over CPUs, frozen {}, {} of {} periods",
-        Nanos(throttle.summed_ns),
-        Nanos(throttle.frozen_ns),
-        throttle.throttled_periods,
-        throttle.periods
+        "  {warn}throttled{warn:#} {} summed over CPUs",
+        Nanos(throttle.summed_ns)
+    )?;
+    if let Some(frozen_ns) = throttle.frozen_ns {
+        write!(out, ", frozen {}", Nanos(frozen_ns))?;
+    }
+    write!(
+        out,
+        ", {} of {} periods",
+        throttle.throttled_periods, throttle.periods
     )
 }

@@ -95,7 +95,8 @@ fn stats(line: Line) -> Result<(ContainerStats, i64), String> {
         },
         throttle: ThrottleStats {
             summed_ns: need("throttle.summed_ns", line.throttled_ns)?,
-            frozen_ns: need("throttle.frozen_ns", line.frozen_ns)?,
+            // Absent where only the sums of cpu.stat are known.
+            frozen_ns: line.frozen_ns,
             ..ThrottleStats::default()
         },
         memory: None,
