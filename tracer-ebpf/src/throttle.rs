@@ -59,6 +59,8 @@ pub extern "C" fn park(task: u64, slot: u32, cpu: u32) -> u32 {
         if cfs_rq.is_throttled() {
             let clock = cfs_rq.throttled_clock();
             if clock != 0 {
+                // From here and not from `hold`: what calls each other has 512 bytes of stack.
+                close_before(cfs_rq.0, clock);
                 hold(cfs_rq.0, clock, leaf.0, cgroup, pack(slot, cpu));
             }
         }
@@ -68,6 +70,24 @@ pub extern "C" fn park(task: u64, slot: u32, cpu: u32) -> u32 {
         }
     }
     0
+}
+
+/// An interval of `cfs_rq` began at `clock`: the one before it, if it still stands open, ended unseen,
+/// and nobody was seen to run in between.
+#[inline(always)]
+fn close_before(cfs_rq: u64, clock: u64) {
+    let Some(open) = OPEN_THROTTLES.get_ptr(cfs_rq) else {
+        return;
+    };
+    // SAFETY: an element of the map, two words copied; see `hold` on changes.
+    let (before, base) = unsafe { ((*open).throttled_clock, (*open).self_base) };
+    if before == clock {
+        return;
+    }
+    if base != 0 {
+        ended_unseen(cfs_rq, before, base, clock);
+    }
+    close(cfs_rq);
 }
 
 /// Adds to the number of run queues that hold up `slot`.
@@ -125,12 +145,6 @@ pub extern "C" fn hold(cfs_rq: u64, clock: u64, leaf: u64, cgroup: u64, slot_and
             count(LOST_THROTTLE_LIST);
             return 0;
         }
-        // The interval before this one ended unseen, and nobody was seen to run in between.
-        let (before, base) = (open.throttled_clock, open.self_base);
-        if base != 0 {
-            ended_unseen(cfs_rq, before, base, clock);
-        }
-        close(cfs_rq);
     }
     let mut open = OpenThrottle {
         throttled_clock: clock,
@@ -254,19 +268,27 @@ pub extern "C" fn ended(cfs_rq: u64, start: u64, end: u64, source: u32) -> u32 {
         return 0;
     };
     let held_cgroup = if expected { held_cgroup } else { 0 };
-    entry.write(ThrottleInterval {
-        header: header(KIND_THROTTLE_INTERVAL, size_of::<ThrottleInterval>()),
-        quota_cgroup: CgroupKey::new(SLOT_HIERARCHY.load(), id),
-        held_cgroup: CgroupKey::new(SLOT_HIERARCHY.load(), held_cgroup),
-        duration_ns: duration,
-        quota_ns: bandwidth.quota_ns(),
-        period_ns,
-        burn_ns,
-        cpu,
-        threads,
-        source,
-        reserved: 0,
-    });
+    // Member by member: a whole one would be made on the stack first, which is 512 bytes for all
+    // functions that call each other.
+    let interval = entry.as_mut_ptr();
+    // SAFETY: reserved memory of this size and alignment, of which every member is written.
+    unsafe {
+        (&raw mut (*interval).header).write(header(
+            KIND_THROTTLE_INTERVAL,
+            size_of::<ThrottleInterval>(),
+        ));
+        (&raw mut (*interval).quota_cgroup).write(CgroupKey::new(SLOT_HIERARCHY.load(), id));
+        (&raw mut (*interval).held_cgroup)
+            .write(CgroupKey::new(SLOT_HIERARCHY.load(), held_cgroup));
+        (&raw mut (*interval).duration_ns).write(duration);
+        (&raw mut (*interval).quota_ns).write(bandwidth.quota_ns());
+        (&raw mut (*interval).period_ns).write(period_ns);
+        (&raw mut (*interval).burn_ns).write(burn_ns);
+        (&raw mut (*interval).cpu).write(cpu);
+        (&raw mut (*interval).threads).write(threads);
+        (&raw mut (*interval).source).write(source);
+        (&raw mut (*interval).reserved).write(0);
+    }
     entry.submit(0);
     1
 }
