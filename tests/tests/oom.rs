@@ -163,7 +163,7 @@ fn a_child_of_the_first_process() -> Result<()> {
 #[test]
 fn who_shares_the_memory_dies_too_and_is_told() -> Result<()> {
     let command = "lst-oom-sharer";
-    let kmsg = Kmsg::open()?;
+    let mut kmsg = Kmsg::open()?;
     let agent = Agent::start(&["--interval", "1s"])?;
     let cgroup = Cgroup::new("oom")?;
     cgroup.set_memory_limit(LIMIT)?;
