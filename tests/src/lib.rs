@@ -9,6 +9,7 @@ pub mod agent;
 pub mod cgroup;
 pub mod docker;
 pub mod events;
+pub mod go;
 pub mod histogram;
 pub mod mounts;
 pub mod oom;

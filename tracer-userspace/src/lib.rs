@@ -3,13 +3,14 @@
 //! Data flows one way, and so do the imports (checked by `cargo xtask tidy`):
 //!
 //! ```text
-//! model ← events ← kernel, identity, analyse ← sinks ← pipeline ← cli
+//! model ← events ← kernel, identity, runtimes, analyse ← sinks ← pipeline ← cli
 //! ```
 //!
 //! - [`model`]: plain domain types, no input or output.
 //! - [`events`]: bytes of a record to a domain type, one file per record.
 //! - [`kernel`]: the host's facts, BTF offsets, the probe plan, loading, rings, map reading.
 //! - [`identity`]: which container, pod or service a cgroup is.
+//! - [`runtimes`]: what a process says of its language runtime, read from outside.
 //! - [`analyse`]: pure folds over what was read: histograms, rates, memory.
 //! - [`sinks`]: JSON lines, text for people, histogram reports and logs.
 //! - [`pipeline`]: the only place that knows all stages.
@@ -22,4 +23,5 @@ pub mod identity;
 pub mod kernel;
 pub mod model;
 pub mod pipeline;
+pub mod runtimes;
 pub mod sinks;

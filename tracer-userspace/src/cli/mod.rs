@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod demo;
+pub mod inspect;
 pub mod report;
 pub mod run;

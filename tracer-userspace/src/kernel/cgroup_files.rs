@@ -33,8 +33,13 @@ impl ControllerFiles {
         })
     }
 
+    /// Whose interface it is.
+    pub(super) const fn version(&self) -> CgroupVersion {
+        self.version
+    }
+
     /// Directory of the cgroup at `path` within the hierarchy; `None` outside of what is mounted.
-    fn directory(&self, path: &[u8]) -> Option<PathBuf> {
+    pub(super) fn directory(&self, path: &[u8]) -> Option<PathBuf> {
         let path = Path::new(OsStr::from_bytes(path));
         Some(self.mount.join(path.strip_prefix(&self.root).ok()?))
     }

@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod capabilities;
 pub mod cgroup_files;
+pub mod cgroup_limits;
 pub mod cgroup_mounts;
 pub mod host;
 pub mod kallsyms;

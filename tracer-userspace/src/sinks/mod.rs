@@ -6,6 +6,7 @@ pub mod output;
 pub mod pretty;
 pub mod recorded;
 pub mod report;
+pub mod runtime;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod text;

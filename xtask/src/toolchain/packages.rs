@@ -42,6 +42,10 @@ pub const TESTS: &[Wanted] = &[
         "runqlat",
         "tests compare with its run-queue latency",
     ),
+    wanted("golang-go", "go", "tests look into programs of Go"),
+    wanted("nodejs", "node", "tests look into it"),
+    wanted("python3", "python3", "tests look into it"),
+    wanted("default-jre-headless", "java", "tests look into it"),
 ];
 
 /// What the tests with Docker need besides.

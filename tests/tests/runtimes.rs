@@ -1,0 +1,249 @@
+//! What `inspect` reads out of processes, against what their runtimes say of themselves.
+
+use std::{
+    fs,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use limitscope_tests::{
+    agent,
+    go::{self, Program},
+    sandbox,
+    wait::{self, PATIENCE},
+};
+use serde_json::Value;
+
+const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
+
+/// Asks the program under test about a process.
+fn inspect(pid: u32) -> Result<Value> {
+    let pid = pid.to_string();
+    let done = agent::output(["inspect", "--json", &pid], PATIENCE)?;
+    ensure!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    serde_json::from_slice(&done.stdout).context("inspect wrote no JSON")
+}
+
+/// The pool of a runtime, by its setting.
+fn pool(facts: &Value, runtime: &str, setting: &str) -> Result<Value> {
+    let all = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let found = all(&facts["runtimes"])
+        .into_iter()
+        .filter(|found| found["name"] == runtime)
+        .flat_map(|found| all(&found["pools"]))
+        .find(|pool| pool["setting"] == setting);
+    found.with_context(|| format!("no {setting} of {runtime} in {facts}"))
+}
+
+/// Compares one process with what it has said last.
+fn check_go(program: &Program, exact: bool) -> Result<()> {
+    let facts = inspect(program.pid())?;
+    let go = &facts["runtimes"][0];
+    assert_eq!(go["version"], program.said["version"], "{facts}");
+    let procs = pool(&facts, "go", "GOMAXPROCS")?;
+    let limit = &go["memory_limit"];
+    assert_eq!(procs["estimate"], !exact, "{facts}");
+    assert_eq!(limit["estimate"], !exact, "{facts}");
+    if exact {
+        assert_eq!(procs["basis"], "runtime_variable");
+    }
+    let said = program.said["gomemlimit"].as_u64().unwrap_or_default();
+    let limit = match &limit["bytes"] {
+        Value::String(none) if none == "none" => 0,
+        bytes => bytes.as_u64().with_context(|| format!("{facts}"))?,
+    };
+    assert_eq!(
+        (&procs["threads"], limit),
+        (&program.said["gomaxprocs"], said),
+        "{facts}"
+    );
+    Ok(())
+}
+
+#[test]
+fn gomaxprocs_is_what_the_program_prints() -> Result<()> {
+    for (name, arguments) in [
+        ("static", &[][..]),
+        ("pie", &["-buildmode=pie"][..]),
+        ("without-debugging", &["-ldflags=-w"][..]),
+    ] {
+        let built = go::build(FOLDER, name, arguments)?;
+        let mut program = Program::start::<&str>(&built, &[], &[])?;
+        check_go(&program, true).context(name)?;
+        program.ask("procs 11")?;
+        program.ask("memory 123456789")?;
+        assert_eq!(program.said["gomaxprocs"], 11);
+        check_go(&program, true).context(name)?;
+        let variables = [("GOMAXPROCS", "5"), ("GOMEMLIMIT", "64MiB")];
+        check_go(&Program::start::<&str>(&built, &[], &variables)?, true).context(name)?;
+    }
+    Ok(())
+}
+
+/// Without symbols what was asked for at the start is all that is known, and it says so.
+#[test]
+fn a_stripped_program_gives_an_estimate() -> Result<()> {
+    let built = go::build(FOLDER, "stripped", &["-ldflags=-s -w"])?;
+    let variables = [("GOMAXPROCS", "5"), ("GOMEMLIMIT", "64MiB")];
+    check_go(&Program::start::<&str>(&built, &[], &variables)?, false)?;
+    let mut plain = Program::start::<&str>(&built, &[], &[])?;
+    check_go(&plain, false)?;
+    plain.ask("procs 11")?;
+    let procs = pool(&inspect(plain.pid())?, "go", "GOMAXPROCS")?;
+    assert_eq!(procs["estimate"], true, "it may have been changed: {procs}");
+    let note = procs["note"].as_str().unwrap_or_default();
+    assert!(note.contains("stripped"), "{procs}");
+    Ok(())
+}
+
+#[test]
+fn without_the_capability_there_is_a_reason_and_no_guess() -> Result<()> {
+    let built = go::build(FOLDER, "static", &[])?;
+    let program = Program::start::<&str>(&built, &[], &[("GOMAXPROCS", "5")])?;
+    let folder = tempfile::tempdir()?;
+    let copy = sandbox::copy_for_everybody(&agent::binary()?, folder.path())?;
+    let mut command = agent::command_of(&copy, ["inspect", "--json", &program.pid().to_string()]);
+    command
+        .uid(65534)
+        .gid(65534)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let done = agent::finish(command.spawn()?, PATIENCE)?;
+    let facts: Value = serde_json::from_slice(&done.stdout)
+        .with_context(|| String::from_utf8_lossy(&done.stderr).into_owned())?;
+    assert_eq!(facts["runtimes"], Value::Array(Vec::new()), "{facts}");
+    let missing = facts["missing"].to_string();
+    assert!(missing.contains("CAP_SYS_PTRACE"), "{facts}");
+    Ok(())
+}
+
+/// A process that becomes another program again and again: a value of the one is never told of the
+/// other, and nothing in between is told either.
+#[test]
+fn an_exec_in_between_gives_no_wrong_answer() -> Result<()> {
+    let built = go::build(FOLDER, "pie", &["-buildmode=pie"])?;
+    let arguments = ["become", "3", "7", "600"];
+    let program = Program::start(&built, &arguments, &[("GOMAXPROCS", "3")])?;
+    let pid = program.pid().to_string();
+    let (mut known, mut refused) = (0, 0);
+    while known < 50 {
+        let done = agent::output(["inspect", "--json", &pid], PATIENCE)?;
+        if !done.status.success() {
+            let reason = String::from_utf8_lossy(&done.stderr).into_owned();
+            let known = ["became another program", "has no program to look into"];
+            ensure!(known.iter().any(|known| reason.contains(known)), "{reason}");
+            refused += 1;
+            ensure!(refused < 2_000, "never read: {reason}");
+            continue;
+        }
+        let facts: Value = serde_json::from_slice(&done.stdout)?;
+        let procs = pool(&facts, "go", "GOMAXPROCS")?;
+        let threads = procs["threads"].as_u64();
+        assert!(matches!(threads, Some(3 | 7)), "{facts}");
+        known += 1;
+    }
+    println!("{known} answers, {refused} refused");
+    Ok(())
+}
+
+#[test]
+fn the_dead_have_no_answer() -> Result<()> {
+    let mut child = Command::new("true").spawn()?;
+    let pid = child.id().to_string();
+    child.wait()?;
+    let done = agent::output(["inspect", &pid], PATIENCE)?;
+    assert!(!done.status.success());
+    let reason = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(reason.contains("is gone"), "{reason}");
+    Ok(())
+}
+
+/// A child that is killed at the end.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Both fail only when it is gone already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a program of another language and waits until it has become that.
+fn start(command: &mut Command, program: &str) -> Result<Killed> {
+    let child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("starting {program}"))?;
+    let child = Killed(child);
+    let exe = format!("/proc/{}/exe", child.0.id());
+    wait::until(program, PATIENCE, || {
+        let target = fs::read_link(&exe)?;
+        let name = target
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok(name.starts_with(program).then_some(()))
+    })?;
+    Ok(child)
+}
+
+#[test]
+fn other_runtimes_tell_their_settings() -> Result<()> {
+    let node = start(
+        Command::new("node")
+            .args(["--v8-pool-size=3", "-e", "process.stdin.resume()"])
+            .env("UV_THREADPOOL_SIZE", "9"),
+        "node",
+    )?;
+    let facts = inspect(node.0.id())?;
+    let threads = pool(&facts, "nodejs", "UV_THREADPOOL_SIZE")?;
+    assert_eq!(
+        (&threads["threads"], &threads["basis"]),
+        (&9.into(), &"environment".into())
+    );
+    assert_eq!(pool(&facts, "nodejs", "--v8-pool-size")?["threads"], 3);
+
+    let python = start(
+        Command::new("python3").args(["-c", "import sys; sys.stdin.read()"]),
+        "python",
+    )?;
+    assert_eq!(inspect(python.0.id())?["runtimes"][0]["name"], "cpython");
+
+    // It waits before it does anything, for a file to be gone that it makes.
+    let folder = tempfile::tempdir()?;
+    let waits = folder.path().join("waits");
+    let java = start(
+        Command::new("java")
+            .args(["-XX:+UnlockDiagnosticVMOptions", "-XX:+PauseAtStartup"])
+            .arg(format!("-XX:PauseAtStartupFile={}", waits.display()))
+            .args(["-XX:ActiveProcessorCount=3", "-Xmx64m", "-version"])
+            .env("JAVA_TOOL_OPTIONS", "-Xmx128m"),
+        "java",
+    )?;
+    until_there(&waits)?;
+    let facts = inspect(java.0.id())?;
+    let processors = pool(&facts, "jvm", "-XX:ActiveProcessorCount")?;
+    assert_eq!(processors["basis"], "command_line", "{facts}");
+    assert_eq!(processors["threads"], 3);
+    assert_eq!(facts["runtimes"][0]["memory_limit"]["bytes"], 64 << 20);
+    Ok(())
+}
+
+fn until_there(file: &Path) -> Result<()> {
+    wait::until(
+        "the file that java waits at",
+        Duration::from_secs(20),
+        || Ok(file.exists().then_some(())),
+    )
+}

@@ -1,0 +1,180 @@
+//! What limits a cgroup, what its memory consists of, and who is in it.
+
+use std::{fs, path::Path};
+
+use super::cgroup_files::ControllerFiles;
+use super::cgroup_mounts::CgroupVersion;
+use crate::model::limits::{CpuLimit, MemorySample};
+
+impl ControllerFiles {
+    /// The smallest CPU limit of the cgroup at `path` and those above it; `None` where none of them
+    /// has one.
+    pub fn cpu_limit(&self, path: &str) -> Option<CpuLimit> {
+        let own = Path::new(path);
+        own.ancestors()
+            .filter_map(|level| {
+                let level = level.to_str()?;
+                let (quota_us, period_us, burst_us) = self.quota(level)?;
+                Some(CpuLimit {
+                    cpus: quota_us as f64 / period_us as f64,
+                    quota_us,
+                    period_us,
+                    burst_us,
+                    own: level == path,
+                    cgroup: level.to_owned(),
+                })
+            })
+            .min_by(|one, other| one.cpus.total_cmp(&other.cpus))
+    }
+
+    /// Quota, period and burst in microseconds.
+    fn quota(&self, path: &str) -> Option<(u64, u64, u64)> {
+        let directory = self.directory(path.as_bytes())?;
+        let text = |name: &str| fs::read_to_string(directory.join(name)).ok();
+        let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
+        let (quota, period, burst) = match self.version() {
+            CgroupVersion::V2 => {
+                let both = text("cpu.max")?;
+                let (quota, period) = both.trim().split_once(' ')?;
+                let burst = number("cpu.max.burst");
+                (quota.parse().ok()?, period.parse().ok()?, burst)
+            }
+            // No quota is -1 there, which is no number of this kind.
+            CgroupVersion::V1 => (
+                number("cpu.cfs_quota_us")?,
+                number("cpu.cfs_period_us")?,
+                number("cpu.cfs_burst_us"),
+            ),
+        };
+        (period > 0).then_some((quota, period, burst.unwrap_or(0)))
+    }
+
+    /// What the memory of the cgroup and those below it consists of now; `at_ns` is left 0.
+    pub fn memory_sample(&self, path: &str) -> Option<MemorySample> {
+        let directory = self.directory(path.as_bytes())?;
+        let v2 = self.version() == CgroupVersion::V2;
+        let number = |name: &str| -> Option<u64> {
+            let text = fs::read_to_string(directory.join(name)).ok()?;
+            text.trim().parse().ok()
+        };
+        let current = number(if v2 {
+            "memory.current"
+        } else {
+            "memory.usage_in_bytes"
+        })?;
+        let stat = fs::read_to_string(directory.join("memory.stat")).ok()?;
+        // In v1 the sums that include the cgroups below begin with `total_`.
+        let prefix = if v2 { "" } else { "total_" };
+        let of = |name: &str| {
+            stat.lines().find_map(|line| {
+                let (key, value) = line.strip_prefix(prefix)?.split_once(' ')?;
+                (key == name).then(|| value.parse::<u64>().ok())?
+            })
+        };
+        let file = of("active_file")?.saturating_add(of("inactive_file")?);
+        Some(MemorySample {
+            at_ns: 0,
+            current_bytes: current,
+            anon_bytes: of(if v2 { "anon" } else { "rss" })?,
+            shmem_bytes: of("shmem").unwrap_or(0),
+            file_bytes: file,
+            slab_reclaimable_bytes: of("slab_reclaimable").unwrap_or(0),
+            kernel_bytes: if v2 {
+                of("kernel")
+            } else {
+                number("memory.kmem.usage_in_bytes")
+            },
+            page_tables_bytes: of("pagetables"),
+        })
+    }
+
+    /// Processes in the cgroup itself, at most `most`, by their ids in the PID namespace of this
+    /// process; those that have none there are left out.
+    pub fn processes(&self, path: &[u8], most: usize) -> Vec<u32> {
+        let file = self
+            .directory(path)
+            .map(|directory| directory.join("cgroup.procs"));
+        let text = file.and_then(|file| fs::read_to_string(file).ok());
+        text.unwrap_or_default()
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .filter(|pid| *pid != 0)
+            .take(most)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::cgroup_mounts::{CgroupMount, Hierarchy};
+
+    fn files(version: CgroupVersion, directory: &Path) -> ControllerFiles {
+        ControllerFiles::new(&Hierarchy {
+            id: 1,
+            version,
+            controllers: Vec::new(),
+            name: None,
+            mount: Some(CgroupMount {
+                path: directory.to_owned(),
+                root: "/".into(),
+                whole: true,
+            }),
+        })
+        .unwrap()
+    }
+
+    fn write(directory: &Path, name: &str, text: &str) {
+        let file = directory.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+
+    #[test]
+    fn the_smallest_limit_above_counts() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "pod/cpu.max", "150000 100000\n");
+        write(root.path(), "pod/one/cpu.max", "max 100000\n");
+        write(root.path(), "pod/two/cpu.max", "10000 10000\n");
+        write(root.path(), "pod/two/cpu.max.burst", "5000\n");
+        let files = files(CgroupVersion::V2, root.path());
+        let one = files.cpu_limit("/pod/one").unwrap();
+        assert_eq!(
+            (one.cpus, one.own, one.cgroup.as_str()),
+            (1.5, false, "/pod")
+        );
+        let two = files.cpu_limit("/pod/two").unwrap();
+        assert_eq!((two.cpus, two.own, two.burst_us), (1.0, true, 5000));
+        assert_eq!(files.cpu_limit("/other"), None);
+    }
+
+    #[test]
+    fn memory_is_read_alike_in_both_versions() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "v2/memory.current", "1000\n");
+        let stat = "anon 300\nfile 600\nkernel 90\npagetables 20\nshmem 100\nactive_file 200\n\
+                    inactive_file 300\nslab_reclaimable 10\n";
+        write(root.path(), "v2/memory.stat", stat);
+        write(root.path(), "v1/memory.usage_in_bytes", "1000\n");
+        write(root.path(), "v1/memory.kmem.usage_in_bytes", "90\n");
+        let stat = "rss 1\nactive_file 1\ntotal_rss 300\ntotal_shmem 100\ntotal_active_file 200\n\
+                    total_inactive_file 300\n";
+        write(root.path(), "v1/memory.stat", stat);
+        let two = files(CgroupVersion::V2, root.path())
+            .memory_sample("/v2")
+            .unwrap();
+        let one = files(CgroupVersion::V1, root.path())
+            .memory_sample("/v1")
+            .unwrap();
+        assert_eq!(two.held_bytes(), 490);
+        assert_eq!(one.held_bytes(), 500);
+        assert_eq!(
+            (two.anon_bytes, two.kernel_bytes),
+            (one.anon_bytes, one.kernel_bytes)
+        );
+        assert_eq!(
+            (two.page_tables_bytes, one.page_tables_bytes),
+            (Some(20), None)
+        );
+    }
+}

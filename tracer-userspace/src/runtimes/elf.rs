@@ -1,0 +1,337 @@
+//! What is needed of a program's file: a section, a symbol's address, bytes at an address.
+//!
+//! Headers are parsed by the crate `object`. Symbol tables of large programs have tens of megabytes;
+//! they are searched in pieces and never held as a whole.
+
+use std::{fs::File, os::unix::fs::FileExt};
+
+use object::{
+    Endianness, ReadCache, elf,
+    read::elf::{FileHeader, ProgramHeader, SectionHeader},
+};
+
+/// Size of the pieces in which tables are searched, in bytes.
+const PIECE: usize = 128 << 10;
+/// Largest table that is searched, in bytes.
+const LARGEST_TABLE: u64 = 1 << 30;
+/// `AT_ENTRY` in include/uapi/linux/auxvec.h.
+const AT_ENTRY: u64 = 9;
+/// Most sections that are looked at.
+const MOST_SECTIONS: u64 = 4096;
+
+/// Why a file's symbols or sections could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ElfError {
+    /// Not an ELF file, or one that is damaged.
+    #[error("not a readable ELF file: {0}")]
+    Parse(#[from] object::read::Error),
+    /// Reading failed.
+    #[error("reading the program's file failed: {0}")]
+    Io(#[from] std::io::Error),
+    /// A table is larger than any that a compiler makes.
+    #[error("a table of {0} bytes is not searched")]
+    TooLarge(u64),
+}
+
+/// A place in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// First byte.
+    pub offset: u64,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+/// A segment that is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Address that it was linked for.
+    pub address: u64,
+    /// Its bytes in the file.
+    pub file: Range,
+    /// Whether it is writable.
+    pub writable: bool,
+}
+
+/// The parts of an ELF file that are of interest.
+#[derive(Debug)]
+pub struct Elf {
+    /// Whether addresses have 64 bits.
+    pub wide: bool,
+    /// Whether it is loaded at an address of the kernel's choice.
+    pub position_independent: bool,
+    entry: u64,
+    /// Byte order.
+    pub endian: Endianness,
+    /// Segments to load, in the order of their addresses.
+    pub segments: Vec<Segment>,
+    /// `.go.buildinfo`, which only Go's linker makes.
+    pub go_build_info: Option<Range>,
+    symbols: Option<Range>,
+    names: Option<Range>,
+}
+
+impl Elf {
+    /// Reads the headers.
+    pub fn parse(file: &File) -> Result<Self, ElfError> {
+        let mut ident = [0; 5];
+        file.read_exact_at(&mut ident, 0)?;
+        let cache = ReadCache::new(file);
+        if ident[4] == elf::ELFCLASS64 {
+            parse::<elf::FileHeader64<Endianness>>(&cache, true)
+        } else {
+            parse::<elf::FileHeader32<Endianness>>(&cache, false)
+        }
+    }
+
+    /// Whether it has a symbol table.
+    pub const fn has_symbols(&self) -> bool {
+        self.symbols.is_some() && self.names.is_some()
+    }
+
+    /// Address and size of a data symbol with exactly this name; `None` if there is none, or if
+    /// there are several that differ.
+    pub fn data_symbol(&self, file: &File, name: &str) -> Result<Option<(u64, u64)>, ElfError> {
+        let (Some(symbols), Some(names)) = (self.symbols, self.names) else {
+            return Ok(None);
+        };
+        let offsets = occurrences(file, names, name)?;
+        if offsets.is_empty() {
+            return Ok(None);
+        }
+        let entry = if self.wide { 24 } else { 16 };
+        let mut found = None;
+        let mut several = false;
+        in_pieces(file, symbols, entry, |bytes| {
+            for symbol in bytes.chunks_exact(entry) {
+                let symbol = self.symbol(symbol);
+                if symbol.is_data && offsets.contains(&symbol.name) {
+                    several |= found.is_some_and(|other| other != (symbol.address, symbol.size));
+                    found = Some((symbol.address, symbol.size));
+                }
+            }
+        })?;
+        Ok(found.filter(|_| !several))
+    }
+
+    fn symbol(&self, bytes: &[u8]) -> Symbol {
+        let number = |at: usize, width: usize| self.number(&bytes[at..at + width]);
+        // Elf64_Sym and Elf32_Sym have their members in different orders (elf(5)).
+        let (info, section, address, size) = if self.wide {
+            (bytes[4], number(6, 2), number(8, 8), number(16, 8))
+        } else {
+            (bytes[12], number(14, 2), number(4, 4), number(8, 4))
+        };
+        Symbol {
+            name: number(0, 4),
+            address,
+            size,
+            is_data: info & 0xf == elf::STT_OBJECT && section != u64::from(elf::SHN_UNDEF),
+        }
+    }
+
+    /// An unsigned number in the file's byte order; of at most 8 bytes.
+    pub fn number(&self, bytes: &[u8]) -> u64 {
+        let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+        if self.endian == Endianness::Big {
+            bytes.iter().fold(0, add)
+        } else {
+            bytes.iter().rev().fold(0, add)
+        }
+    }
+
+    /// Reads `size` bytes that are loaded at `address`, from the file.
+    pub fn at_address(&self, file: &File, address: u64, size: usize) -> Option<Vec<u8>> {
+        let segment = self.segments.iter().find(|segment| {
+            let within = address.checked_sub(segment.address);
+            within.is_some_and(|within| {
+                within
+                    .checked_add(size as u64)
+                    .is_some_and(|end| end <= segment.file.size)
+            })
+        })?;
+        let mut bytes = vec![0; size];
+        let offset = segment.file.offset.checked_add(address - segment.address)?;
+        file.read_exact_at(&mut bytes, offset).ok()?;
+        Some(bytes)
+    }
+
+    /// What has to be added to an address of the file to have it in a process, from that process's
+    /// `/proc/PID/auxv`: it has the address of the program's entry (`AT_ENTRY`, getauxval(3)).
+    /// Unlike the mappings it does not depend on how a file system numbers its files.
+    pub fn load_bias(&self, auxv: &[u8]) -> Option<u64> {
+        let width = if self.wide { 8 } else { 4 };
+        let entry = auxv
+            .chunks_exact(2 * width)
+            .map(|pair| (self.number(&pair[..width]), self.number(&pair[width..])))
+            .find(|(kind, _)| *kind == AT_ENTRY)?
+            .1;
+        let bias = entry.wrapping_sub(self.entry);
+        (self.position_independent || bias == 0).then_some(bias)
+    }
+}
+
+struct Symbol {
+    name: u64,
+    address: u64,
+    size: u64,
+    is_data: bool,
+}
+
+fn parse<H: FileHeader<Endian = Endianness>>(
+    data: &ReadCache<&File>,
+    wide: bool,
+) -> Result<Elf, ElfError> {
+    let header = H::parse(data)?;
+    let endian = header.endian()?;
+    let mut segments = Vec::new();
+    for segment in header.program_headers(endian, data)? {
+        if segment.p_type(endian) == elf::PT_LOAD {
+            segments.push(Segment {
+                address: segment.p_vaddr(endian).into(),
+                file: Range {
+                    offset: segment.p_offset(endian).into(),
+                    size: segment.p_filesz(endian).into(),
+                },
+                writable: segment.p_flags(endian) & elf::PF_W != 0,
+            });
+        }
+    }
+    segments.sort_by_key(|segment| segment.address);
+    let mut made = Elf {
+        wide,
+        entry: header.e_entry(endian).into(),
+        position_independent: header.e_type(endian) == elf::ET_DYN,
+        endian,
+        segments,
+        go_build_info: None,
+        symbols: None,
+        names: None,
+    };
+    if u64::from(header.e_shnum(endian)) > MOST_SECTIONS {
+        return Ok(made);
+    }
+    // Stripping may leave no section headers at all; then only the segments are known.
+    let Ok(sections) = header.sections(endian, data) else {
+        return Ok(made);
+    };
+    let range = |section: &H::SectionHeader| Range {
+        offset: section.sh_offset(endian).into(),
+        size: section.sh_size(endian).into(),
+    };
+    for section in sections.iter() {
+        if sections.section_name(endian, section) == Ok(b".go.buildinfo") {
+            made.go_build_info = Some(range(section));
+        }
+        if section.sh_type(endian) == elf::SHT_SYMTAB {
+            made.symbols = Some(range(section));
+            let link = object::SectionIndex(section.sh_link(endian) as usize);
+            made.names = sections.section(link).ok().map(range);
+        }
+    }
+    Ok(made)
+}
+
+/// Offsets within a string table at which a string of this name begins, or which end with it.
+fn occurrences(file: &File, names: Range, name: &str) -> Result<Vec<u64>, ElfError> {
+    let mut wanted = name.as_bytes().to_vec();
+    wanted.push(0);
+    let mut found = Vec::new();
+    let (mut kept, mut at): (Vec<u8>, u64) = (Vec::new(), 0);
+    in_pieces(file, names, 1, |bytes| {
+        let begin = at - kept.len() as u64;
+        kept.extend_from_slice(bytes);
+        at += bytes.len() as u64;
+        for (index, window) in kept.windows(wanted.len()).enumerate() {
+            if window == wanted {
+                found.push(begin + index as u64);
+            }
+        }
+        // What may be the beginning of one that ends in the next piece.
+        let rest = kept.len().saturating_sub(wanted.len() - 1);
+        kept.drain(..rest);
+    })?;
+    Ok(found)
+}
+
+/// Hands a range of the file on in pieces that hold whole entries; a rest of less than one is left
+/// out.
+fn in_pieces(
+    file: &File,
+    range: Range,
+    entry: usize,
+    mut take: impl FnMut(&[u8]),
+) -> Result<(), ElfError> {
+    if range.size > LARGEST_TABLE {
+        return Err(ElfError::TooLarge(range.size));
+    }
+    let mut buffer = vec![0; PIECE / entry * entry];
+    let mut done = 0;
+    while range.size - done >= entry as u64 {
+        let left = usize::try_from(range.size - done).unwrap_or(usize::MAX);
+        let size = left.min(buffer.len()) / entry * entry;
+        let piece = &mut buffer[..size];
+        file.read_exact_at(piece, range.offset.saturating_add(done))?;
+        take(piece);
+        done += size as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Something that this very program has and that no compiler may drop.
+    #[unsafe(no_mangle)]
+    static LIMITSCOPE_ELF_TEST_VALUE: u32 = 0x5eed_1234;
+
+    #[test]
+    fn a_symbol_of_this_program_leads_to_its_memory() {
+        let value = &raw const LIMITSCOPE_ELF_TEST_VALUE;
+        let file = File::open("/proc/self/exe").unwrap();
+        let elf = Elf::parse(&file).unwrap();
+        assert!(elf.has_symbols() && elf.wide);
+        assert_eq!(elf.go_build_info, None);
+        let (address, size) = elf
+            .data_symbol(&file, "LIMITSCOPE_ELF_TEST_VALUE")
+            .unwrap()
+            .unwrap();
+        assert_eq!(size, 4);
+        let bias = elf
+            .load_bias(&std::fs::read("/proc/self/auxv").unwrap())
+            .unwrap();
+        assert_eq!(elf.load_bias(&[0; 16]), None);
+        assert_eq!(bias.wrapping_add(address), value.addr() as u64);
+        let bytes = elf.at_address(&file, address, 4).unwrap();
+        assert_eq!(elf.number(&bytes), 0x5eed_1234);
+        assert_eq!(elf.data_symbol(&file, "LIMITSCOPE_NO_SUCH").unwrap(), None);
+        assert_eq!(elf.at_address(&file, u64::MAX - 1, 4), None);
+    }
+
+    #[test]
+    fn what_is_no_elf_file_is_refused() {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, b"#!/bin/sh\nexit 0\n").unwrap();
+        assert!(Elf::parse(&file).is_err());
+        assert!(Elf::parse(&tempfile::tempfile().unwrap()).is_err());
+    }
+
+    #[test]
+    fn names_are_found_across_pieces() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut bytes = vec![b'x'; PIECE - 3];
+        bytes.extend_from_slice(b"wanted\0other\0unwanted\0");
+        std::io::Write::write_all(&mut file, &bytes).unwrap();
+        let range = Range {
+            offset: 0,
+            size: bytes.len() as u64,
+        };
+        let first = PIECE as u64 - 3;
+        // The second is the end of a longer name, which linkers share.
+        assert_eq!(
+            occurrences(&file, range, "wanted").unwrap(),
+            [first, first + 15]
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! Go programs: build info from the file, GOMAXPROCS and GOMEMLIMIT from the runtime's variables.
+
+mod build_info;
+mod defaults;
+
+use std::fs::File;
+
+use super::{
+    elf::{Elf, ElfError},
+    process::{Image, Process},
+    view::View,
+};
+use crate::model::runtime::{Basis, Fact, GoBuild, Language, Parallelism, Runtime};
+
+/// Versions whose `gcControllerState` has the limit at [`LIMIT_OFFSET`]: checked in the sources of
+/// Go 1.19 to 1.27. Later ones may move it.
+const LIMIT_VERSIONS: std::ops::RangeInclusive<u32> = 19..=27;
+/// Offset of `memoryLimit` in `gcControllerState` (runtime/mgcpacer.go): behind a 32-bit number and
+/// four bytes of padding, on machines of 32 bits too.
+const LIMIT_OFFSET: u64 = 8;
+/// What `math.MaxInt64` in the limit means: none.
+const NO_LIMIT: u64 = i64::MAX as u64;
+/// More than any machine has: a larger GOMAXPROCS was not read where it is.
+const MOST_PROCS: u64 = 1 << 20;
+
+/// What a program's file tells; the same for all processes that run it.
+#[derive(Clone, Debug)]
+pub struct GoProgram {
+    version: String,
+    build: GoBuild,
+    gomaxprocs: Result<u64, String>,
+    gc_controller: Result<u64, String>,
+}
+
+/// Reads the file; `None` where Go did not make it.
+pub fn program(elf: &Elf, file: &File) -> Option<GoProgram> {
+    let (version, modules) = build_info::read(elf, file)?;
+    let build = build_info::parse(&version, &modules);
+    let address = |name: &str, least: u64| {
+        if !elf.has_symbols() {
+            return Err("its program is stripped of symbols".to_owned());
+        }
+        match elf.data_symbol(file, name) {
+            Ok(Some((address, size))) if size >= least => Ok(address),
+            Ok(_) => Err(format!("its program has no symbol {name} that fits")),
+            Err(ElfError::Io(error)) => Err(format!("its symbols cannot be read: {error}")),
+            Err(error) => Err(format!("its symbols cannot be read: {error}")),
+        }
+    };
+    Some(GoProgram {
+        gomaxprocs: address("runtime.gomaxprocs", 4),
+        gc_controller: address("runtime.gcController", LIMIT_OFFSET + 8),
+        version,
+        build,
+    })
+}
+
+/// What a process that runs the program tells. `image` was taken before anything was read of it.
+pub fn look(
+    program: &GoProgram,
+    elf: &Elf,
+    process: &Process,
+    image: &Image,
+    view: &View,
+) -> Runtime {
+    let memory = Reader::open(elf, process);
+    let number = |symbol: &Result<u64, String>, offset: u64, size: usize| {
+        let address = symbol.as_ref().map_err(Clone::clone)?;
+        let reader = memory.as_ref().map_err(Clone::clone)?;
+        reader.number(address.wrapping_add(offset), size)
+    };
+    let procs = number(&program.gomaxprocs, 0, 4).and_then(|procs| match procs {
+        1..=MOST_PROCS => Ok(procs),
+        0 => Err("its runtime has not started yet".to_owned()),
+        _ => Err(format!("runtime.gomaxprocs reads {procs}, which cannot be")),
+    });
+    let limit = match build_info::minor(&program.version) {
+        Some(minor) if LIMIT_VERSIONS.contains(&minor) => {
+            number(&program.gc_controller, LIMIT_OFFSET, 8)
+        }
+        _ => Err(format!(
+            "the variables of {} are not known",
+            program.version
+        )),
+    };
+    // Only if all that was read is of one and the same program.
+    let same = process.image().is_ok_and(|now| now == *image);
+    let in_force = |read: Result<u64, String>| {
+        read.and_then(|value| {
+            same.then_some(value)
+                .ok_or_else(|| "it became another program while it was read".to_owned())
+        })
+    };
+    let gomaxprocs = match in_force(procs) {
+        Ok(procs) => Fact::known(procs, Basis::RuntimeVariable),
+        Err(why) => defaults::gomaxprocs(
+            &defaults::Inputs {
+                version: &program.version,
+                build: &program.build,
+                variable: view.variable("GOMAXPROCS"),
+                debug: view.variable("GODEBUG"),
+                cpus_allowed: view.cpus_allowed,
+                quota_cpus: view.quota_cpus,
+            },
+            &why,
+        ),
+    };
+    let memory_limit = match in_force(limit) {
+        Ok(limit) if limit <= NO_LIMIT => Fact::known(
+            Some(limit).filter(|limit| *limit < NO_LIMIT),
+            Basis::RuntimeVariable,
+        ),
+        Ok(limit) => Fact::Unknown(format!("the memory limit reads {limit}, which cannot be")),
+        Err(why) => defaults::gomemlimit(&program.version, view.variable("GOMEMLIMIT"), &why),
+    };
+    Runtime {
+        language: Language::Go,
+        version: Some(program.version.clone()),
+        pools: vec![Parallelism {
+            setting: "GOMAXPROCS",
+            threads: gomaxprocs,
+            computes: true,
+        }],
+        memory_limit: Some(memory_limit),
+        go: Some(program.build.clone()),
+    }
+}
+
+/// Reads numbers at addresses of the program's file, in a process.
+struct Reader<'a> {
+    elf: &'a Elf,
+    memory: super::process::Memory,
+    bias: u64,
+}
+
+impl<'a> Reader<'a> {
+    fn open(elf: &'a Elf, process: &Process) -> Result<Self, String> {
+        let memory = process.memory().map_err(|error| error.to_string())?;
+        let auxv = process.read("auxv").map_err(|error| error.to_string())?;
+        let bias = elf
+            .load_bias(&auxv)
+            .ok_or("where its program is in its memory is not known")?;
+        Ok(Self { elf, memory, bias })
+    }
+
+    fn number(&self, address: u64, size: usize) -> Result<u64, String> {
+        let mut bytes = [0; 8];
+        let bytes = &mut bytes[..size];
+        self.memory
+            .read(address.wrapping_add(self.bias), bytes)
+            .map_err(|error| error.to_string())?;
+        Ok(self.elf.number(bytes))
+    }
+}

@@ -1,0 +1,354 @@
+//! One process, read through `/proc` without stopping it.
+//!
+//! The directory `/proc/PID` is opened once and everything is read relative to it. It stays that of
+//! the process which it was opened for: when that one is gone every read fails (`ESRCH`), also when
+//! its number has been given anew (`proc_pid_make_inode` in fs/proc/base.c keeps the `struct pid`).
+//! What is left is exec, which puts another program under the same directory: [`Process::image`] is
+//! taken before and after, and what was read in between counts only if both are the same.
+
+use std::{
+    fs::File,
+    io::Read,
+    os::fd::OwnedFd,
+    os::unix::fs::{FileExt, MetadataExt},
+};
+
+use rustix::{
+    fs::{Mode, OFlags, open, openat, readlinkat},
+    io::Errno,
+};
+
+/// Most that is read of a file of `/proc`, in bytes.
+const LARGEST: u64 = 4 << 20;
+/// Most threads whose names are read.
+const MOST_THREADS: usize = 4096;
+
+/// Why a process could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProcessError {
+    /// There is no such process (any more).
+    #[error("process {0} is gone")]
+    Gone(u32),
+    /// It is there, and has nothing that could be read: `/proc/PID` shows its first thread, which
+    /// has ended, also for the moment in which another of its threads calls exec.
+    #[error(
+        "process {0} has no program to look into: its first thread has ended, or it is just \
+         becoming another program, or it is one of the kernel's"
+    )]
+    NoProgram(u32),
+    /// It is there, and `/proc` does not show it.
+    #[error(
+        "process {0} is hidden: /proc is mounted with hidepid, and shows it only with CAP_SYS_PTRACE"
+    )]
+    Hidden(u32),
+    /// Not allowed.
+    #[error("{what} of process {pid} cannot be read: it takes CAP_SYS_PTRACE")]
+    NotAllowed {
+        /// The process.
+        pid: u32,
+        /// What was to be read.
+        what: &'static str,
+    },
+    /// It became another program while it was read.
+    #[error("process {0} became another program while it was read")]
+    Changed(u32),
+    /// Anything else.
+    #[error("{what} of process {pid} cannot be read: {error}")]
+    Other {
+        /// The process.
+        pid: u32,
+        /// What was to be read.
+        what: &'static str,
+        /// The system's reason.
+        error: String,
+    },
+}
+
+/// What tells one program in a process from another: its file, and where the kernel put its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Device, inode, size and time of change of the file.
+    pub file: FileKey,
+    /// Start of the process in clock ticks since boot.
+    pub start_ticks: u64,
+    /// Start of its code, of its stack and of its arguments. The kernel shows zeros without
+    /// `PTRACE_MODE_READ`.
+    places: [u64; 3],
+}
+
+/// Which file a program is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileKey {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified_ns: i128,
+}
+
+/// A process that is being read.
+#[derive(Debug)]
+pub struct Process {
+    /// Its id, as this process sees it.
+    pub pid: u32,
+    directory: OwnedFd,
+}
+
+impl Process {
+    /// Opens its directory below `/proc`.
+    pub fn open(pid: u32) -> Result<Self, ProcessError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match open(format!("/proc/{pid}"), flags, Mode::empty()) {
+            Ok(directory) => Ok(Self { pid, directory }),
+            Err(Errno::NOENT) if is_alive(pid) => Err(ProcessError::Hidden(pid)),
+            Err(error) => Err(failure(pid, "/proc/PID", error)),
+        }
+    }
+
+    /// Opens a file of it.
+    pub fn file(&self, name: &'static str) -> Result<File, ProcessError> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        openat(&self.directory, name, flags, Mode::empty())
+            .map(File::from)
+            .map_err(|error| self.failure(name, error))
+    }
+
+    /// What an error means: a file that is missing below a directory that is there is not the end
+    /// of the process.
+    fn failure(&self, name: &'static str, error: Errno) -> ProcessError {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        match failure(self.pid, name, error) {
+            ProcessError::Gone(pid)
+                if openat(&self.directory, "stat", flags, Mode::empty()).is_ok()
+                    && is_alive(pid) =>
+            {
+                ProcessError::NoProgram(pid)
+            }
+            other => other,
+        }
+    }
+
+    fn io_failure(&self, name: &'static str, error: &std::io::Error) -> ProcessError {
+        match Errno::from_io_error(error) {
+            Some(errno) => self.failure(name, errno),
+            None => other_failure(self.pid, name, error),
+        }
+    }
+
+    /// Reads a file of it, at most 4 MiB.
+    pub fn read(&self, name: &'static str) -> Result<Vec<u8>, ProcessError> {
+        let mut bytes = Vec::new();
+        self.file(name)?
+            .take(LARGEST)
+            .read_to_end(&mut bytes)
+            .map_err(|error| self.io_failure(name, &error))?;
+        Ok(bytes)
+    }
+
+    /// The program that it runs now.
+    pub fn image(&self) -> Result<Image, ProcessError> {
+        let stat = self.read("stat")?;
+        let exe = self.file("exe")?;
+        let about = exe
+            .metadata()
+            .map_err(|error| self.io_failure("exe", &error))?;
+        let malformed = || ProcessError::Other {
+            pid: self.pid,
+            what: "stat",
+            error: "it has not the form that it should have".to_owned(),
+        };
+        let fields = stat_fields(&stat).ok_or_else(malformed)?;
+        // Numbers as in proc_pid_stat(5): 22 starttime, 26 startcode, 28 startstack, 48 arg_start.
+        let field = |number: usize| fields.get(number - 3).copied().ok_or_else(malformed);
+        Ok(Image {
+            file: FileKey {
+                device: about.dev(),
+                inode: about.ino(),
+                size: about.size(),
+                modified_ns: i128::from(about.mtime()) * 1_000_000_000
+                    + i128::from(about.mtime_nsec()),
+            },
+            start_ticks: field(22)?,
+            places: [field(26)?, field(28)?, field(48)?],
+        })
+    }
+
+    /// Name of its program's file, without the path; `None` where it may not be read.
+    pub fn exe_name(&self) -> Option<String> {
+        let target = readlinkat(&self.directory, "exe", Vec::new()).ok()?;
+        let target = String::from_utf8_lossy(target.as_bytes()).into_owned();
+        let target = target.strip_suffix(" (deleted)").unwrap_or(&target);
+        target.rsplit('/').next().map(str::to_owned)
+    }
+
+    /// Its arguments, or the variables of its environment at the start: strings that end with a
+    /// NUL each.
+    pub fn strings(&self, name: &'static str) -> Result<Vec<String>, ProcessError> {
+        let bytes = self.read(name)?;
+        let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+        if bytes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let strings = bytes.split(|byte| *byte == 0);
+        Ok(strings
+            .map(|text| String::from_utf8_lossy(text).into_owned())
+            .collect())
+    }
+
+    /// The names of its threads.
+    pub fn thread_names(&self) -> Vec<String> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(tasks) = openat(&self.directory, "task", flags, Mode::empty()) else {
+            return Vec::new();
+        };
+        let Ok(entries) = rustix::fs::Dir::read_from(&tasks) else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+            .take(MOST_THREADS)
+            .filter_map(|thread| {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                let comm = openat(&tasks, format!("{thread}/comm"), flags, Mode::empty()).ok()?;
+                let mut name = Vec::new();
+                File::from(comm).take(64).read_to_end(&mut name).ok()?;
+                Some(String::from_utf8_lossy(&name).trim_end().to_owned())
+            })
+            .collect()
+    }
+
+    /// Bytes of its memory; the handle is bound to the program that ran when it was opened.
+    pub fn memory(&self) -> Result<Memory, ProcessError> {
+        self.file("mem").map(|file| Memory {
+            file,
+            pid: self.pid,
+        })
+    }
+}
+
+/// A process's memory, of which this program only reads.
+#[derive(Debug)]
+pub struct Memory {
+    file: File,
+    pid: u32,
+}
+
+impl Memory {
+    /// Fills `bytes` from an address.
+    pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), ProcessError> {
+        self.file
+            .read_exact_at(bytes, address)
+            .map_err(|error| other_failure(self.pid, "its memory", &error))
+    }
+}
+
+/// Whether a process of this number is there, seen or not.
+fn is_alive(pid: u32) -> bool {
+    i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .is_some_and(|pid| {
+            matches!(
+                rustix::process::test_kill_process(pid),
+                Ok(()) | Err(Errno::PERM)
+            )
+        })
+}
+
+fn failure(pid: u32, what: &'static str, error: Errno) -> ProcessError {
+    match error {
+        Errno::NOENT | Errno::SRCH => ProcessError::Gone(pid),
+        Errno::ACCESS | Errno::PERM => ProcessError::NotAllowed { pid, what },
+        error => ProcessError::Other {
+            pid,
+            what,
+            error: error.to_string(),
+        },
+    }
+}
+
+fn other_failure(pid: u32, what: &'static str, error: &std::io::Error) -> ProcessError {
+    ProcessError::Other {
+        pid,
+        what,
+        error: error.to_string(),
+    }
+}
+
+/// The numbers of `/proc/PID/stat` from the fourth field on, with a 0 for the state, which is the
+/// third. The name before them may hold anything, so they begin behind its last parenthesis.
+fn stat_fields(stat: &[u8]) -> Option<Vec<u64>> {
+    let text = String::from_utf8_lossy(stat);
+    let (_, rest) = text.rsplit_once(") ")?;
+    let number = |word: &str| {
+        word.parse::<u64>()
+            .or_else(|_| word.parse::<i64>().map(i64::cast_unsigned))
+            .unwrap_or(0)
+    };
+    Some(rest.split_whitespace().map(number).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_knows_itself() {
+        let process = Process::open(std::process::id()).unwrap();
+        let image = process.image().unwrap();
+        assert_eq!(process.image().unwrap(), image);
+        assert!(image.places.iter().all(|place| *place != 0), "{image:?}");
+        let own = std::env::args().next().unwrap();
+        assert_eq!(process.strings("cmdline").unwrap()[0], own);
+        let value = 0x1234_5678_9abc_u64;
+        let mut bytes = [0; 8];
+        let address = (&raw const value).addr() as u64;
+        process.memory().unwrap().read(address, &mut bytes).unwrap();
+        assert_eq!(u64::from_ne_bytes(bytes), value);
+    }
+
+    #[test]
+    fn the_dead_are_gone_and_never_somebody_else() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
+        let process = Process::open(child.id()).unwrap();
+        process.image().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(process.image().unwrap_err(), ProcessError::Gone(child.id()));
+        assert!(process.thread_names().is_empty());
+    }
+
+    #[test]
+    fn exec_makes_another_image() {
+        use std::io::{BufRead, BufReader};
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "echo one; read x; exec sh -c 'echo two; read x'"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let process = Process::open(child.id()).unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "one");
+        let before = process.image().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, b"\n").unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "two");
+        let after = process.image().unwrap();
+        assert_eq!(before.file, after.file, "the same shell, started anew");
+        assert_ne!(before, after);
+        drop(stdin);
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_name_with_parentheses_moves_no_field() {
+        let stat = b"7 (a) S 1) (b)) R 1 2 3";
+        assert_eq!(stat_fields(stat).unwrap(), [0, 1, 2, 3]);
+        assert_eq!(stat_fields(b"7 (cut"), None);
+    }
+}
