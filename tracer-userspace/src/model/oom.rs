@@ -1,6 +1,7 @@
 //! An OOM kill, in the units that people read.
 
 use super::identity::{Level, SharedIdentity};
+use super::limits::MemoryPart;
 
 /// What ran out (`oom.scope`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,4 +139,68 @@ pub struct MemoryReading {
     pub limit_bytes: Option<u64>,
     /// `memory.peak` or `memory.max_usage_in_bytes`, where the kernel has it.
     pub peak_bytes: Option<u64>,
+}
+
+/// Leak or spike (`oom.verdict`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A steady growth led to it.
+    Leak,
+    /// It came at once.
+    Spike,
+    /// Neither can be said.
+    Unknown,
+}
+
+impl Verdict {
+    /// The value of the key `oom.verdict`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Leak => "leak",
+            Self::Spike => "spike",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What the last minutes before an OOM kill say of its cause.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OomVerdict {
+    /// Leak or spike.
+    pub verdict: Verdict,
+    /// What grew.
+    pub part: Option<MemoryPart>,
+    /// How fast, in bytes a second.
+    pub bytes_per_second: Option<f64>,
+    /// By how much, in bytes.
+    pub grown_bytes: Option<u64>,
+    /// In how long, in nanoseconds.
+    pub window_ns: Option<u64>,
+    /// How long before the kill, in nanoseconds, how many bytes could not be given back; oldest
+    /// first.
+    pub samples: Vec<(u64, u64)>,
+    /// The verdict in words.
+    pub explanation: String,
+    /// What to do.
+    pub recommendation: String,
+}
+
+/// A process of a cgroup at the time of a kill.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LargeProcess {
+    /// Process id, as this process sees it.
+    pub pid: u32,
+    /// Its command name.
+    pub command: String,
+    /// Its resident anonymous and shared memory and what it has swapped out, in bytes.
+    pub bytes: u64,
+}
+
+/// What is put to an OOM kill from user space.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OomContext {
+    /// Leak or spike.
+    pub verdict: OomVerdict,
+    /// The largest processes of the cgroup whose limit was reached, the largest first.
+    pub largest: Vec<LargeProcess>,
 }

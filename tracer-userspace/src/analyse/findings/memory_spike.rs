@@ -1,0 +1,63 @@
+//! What cannot be given back rose at once, by much of the limit.
+
+use super::{Observation, Thresholds, Verdict, history::grown_most, words};
+use crate::model::finding::{Confidence, Evidence, Finding, FindingKind, Severity};
+
+/// Judges the memory of the last intervals.
+pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict {
+    let Some(limit) = observation.memory_limit else {
+        return Verdict::Clear;
+    };
+    // At least from one interval's end to the next.
+    let window = thresholds
+        .spike_window_ns()
+        .max(observation.stats.interval_ns + observation.stats.interval_ns / 2);
+    let Some((from, to)) = observation.history.rise(window) else {
+        return Verdict::Clear;
+    };
+    let rise = to.held_bytes() - from.held_bytes();
+    let share = rise as f64 / limit.max(1) as f64;
+    if share < thresholds.spike_ratio {
+        return if share < thresholds.spike_ratio / 2.0 {
+            Verdict::Clear
+        } else {
+            Verdict::Between
+        };
+    }
+    let seconds = (to.at_ns - from.at_ns) as f64 / 1e9;
+    let (part, part_bytes) = grown_most(from, to);
+    let left = limit.saturating_sub(to.held_bytes());
+    Verdict::Holds(Box::new(Finding {
+        kind: FindingKind::MemorySpike,
+        severity: if left < rise {
+            Severity::Warning
+        } else {
+            Severity::Info
+        },
+        confidence: Confidence::High,
+        summary: format!(
+            "memory that cannot be given back rose by {} in {}, {} of the limit of {}, most of it \
+             {}; {} are left",
+            words::bytes(rise),
+            words::seconds(seconds),
+            words::percent(share),
+            words::bytes(limit),
+            part.name(),
+            words::bytes(left),
+        ),
+        evidence: vec![
+            ("rise_bytes", Evidence::Count(rise)),
+            ("window_seconds", Evidence::Number(seconds)),
+            ("from_bytes", Evidence::Count(from.held_bytes())),
+            ("to_bytes", Evidence::Count(to.held_bytes())),
+            ("memory_limit_bytes", Evidence::Count(limit)),
+            ("growing_part", Evidence::Text(part.name().to_owned())),
+            ("growing_part_bytes", Evidence::Count(part_bytes)),
+        ],
+        recommendation: format!(
+            "bound what one request or batch may take, or leave room for it: another such rise \
+             needs a limit of {}",
+            words::bytes((to.held_bytes() + rise).next_multiple_of(1 << 20))
+        ),
+    }))
+}

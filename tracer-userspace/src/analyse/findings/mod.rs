@@ -1,0 +1,199 @@
+//! What is wrong with a container, and what to set: rules over what an interval tells.
+//!
+//! One rule a file, each a pure function of an [`Observation`]. A rule says [`Verdict::Holds`]
+//! above its threshold and [`Verdict::Clear`] clearly below it; [`Verdict::Between`] lets what is
+//! begun go on and begins nothing. [`tracker`] makes beginnings and ends of it. The thresholds and
+//! their reasons are in docs/findings.md.
+
+mod cpu_limit_too_low;
+mod cpu_oversubscription;
+mod gomemlimit;
+pub mod history;
+mod memory_leak;
+mod memory_near_limit;
+mod memory_spike;
+pub mod oom_verdict;
+mod page_cache;
+mod quota_period;
+pub mod slope;
+#[cfg(test)]
+mod tests;
+pub mod thresholds;
+pub mod tracker;
+mod words;
+
+use history::MemoryHistory;
+pub use thresholds::Thresholds;
+
+use crate::model::{
+    finding::{Finding, FindingKind},
+    limits::CpuLimit,
+    runtime::{Fact, Parallelism, ProcessFacts, Runtime},
+    stats::ContainerStats,
+};
+
+/// What is known of a container at an interval's end.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation<'a> {
+    /// What it did.
+    pub stats: &'a ContainerStats,
+    /// The smallest CPU limit that holds for it.
+    pub cpu_limit: Option<&'a CpuLimit>,
+    /// Its memory limit in bytes.
+    pub memory_limit: Option<u64>,
+    /// Its memory over the last minutes.
+    pub history: &'a MemoryHistory,
+    /// What its processes tell, where they were asked.
+    pub processes: &'a [ProcessFacts],
+}
+
+/// What a rule says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// It is so.
+    Holds(Box<Finding>),
+    /// Neither clearly so nor clearly not.
+    Between,
+    /// It is not so.
+    Clear,
+}
+
+/// A rule and how long it must hold, and not hold, to count.
+struct Rule {
+    kind: FindingKind,
+    judge: fn(&Observation<'_>, &Thresholds) -> Verdict,
+    /// Intervals in a row to begin.
+    begin_after: u32,
+    /// Intervals in a row to end.
+    end_after: u32,
+}
+
+/// All rules. Those that look at a single interval must hold in two: one burst is no state.
+const RULES: [Rule; 8] = [
+    rule(
+        FindingKind::CpuOversubscription,
+        cpu_oversubscription::judge,
+        2,
+    ),
+    rule(FindingKind::CpuLimitTooLow, cpu_limit_too_low::judge, 2),
+    rule(
+        FindingKind::CpuLimitQuotaPeriodMismatch,
+        quota_period::judge,
+        2,
+    ),
+    rule(FindingKind::MemoryNearLimit, memory_near_limit::judge, 1),
+    rule(FindingKind::MemoryLeakSuspected, memory_leak::judge, 1),
+    rule(FindingKind::MemorySpike, memory_spike::judge, 1),
+    rule(
+        FindingKind::GomemlimitMissingOrAboveLimit,
+        gomemlimit::judge,
+        2,
+    ),
+    rule(FindingKind::PageCacheNotALeak, page_cache::judge, 2),
+];
+
+const fn rule(
+    kind: FindingKind,
+    judge: fn(&Observation<'_>, &Thresholds) -> Verdict,
+    begin_after: u32,
+) -> Rule {
+    Rule {
+        kind,
+        judge,
+        begin_after,
+        end_after: 3,
+    }
+}
+
+impl<'a> Observation<'a> {
+    /// CPU time used, in CPUs.
+    fn cpus_used(&self) -> f64 {
+        self.stats.sched.cpu_time_ns as f64 / self.stats.interval_ns.max(1) as f64
+    }
+
+    /// How much of the time the limit bit: periods that ended throttled of all periods where the
+    /// limit is its own, and in any case the share of the time in which it was frozen.
+    fn throttled_ratio(&self) -> f64 {
+        let throttle = &self.stats.throttle;
+        let periods = if throttle.periods == 0 {
+            0.0
+        } else {
+            throttle.throttled_periods as f64 / throttle.periods as f64
+        };
+        periods.max(self.frozen_ratio())
+    }
+
+    /// Time in which no thread could run because of a limit; 0 where only sums are known.
+    fn frozen_ns(&self) -> u64 {
+        self.stats.throttle.frozen_ns.unwrap_or(0)
+    }
+
+    /// Share of the time in which no thread could run because of a limit.
+    fn frozen_ratio(&self) -> f64 {
+        self.frozen_ns() as f64 / self.stats.interval_ns.max(1) as f64
+    }
+
+    /// The pool of all processes that computes with the most threads.
+    fn widest_pool(&self) -> Option<Pool<'a>> {
+        self.processes
+            .iter()
+            .flat_map(|process| {
+                process
+                    .runtimes
+                    .iter()
+                    .map(move |runtime| (process, runtime))
+            })
+            .flat_map(|(process, runtime)| {
+                runtime
+                    .pools
+                    .iter()
+                    .filter(|pool| pool.computes)
+                    .filter_map(move |pool| {
+                        Some(Pool {
+                            process,
+                            runtime,
+                            pool,
+                            threads: *pool.threads.value()?,
+                        })
+                    })
+            })
+            .max_by_key(|pool| pool.threads)
+    }
+
+    /// The Go programs, with their memory limits.
+    fn go_memory_limits(
+        &self,
+    ) -> impl Iterator<Item = (&'a ProcessFacts, &'a Runtime, &'a Fact<Option<u64>>)> + use<'a>
+    {
+        let processes = self.processes;
+        processes.iter().flat_map(|process| {
+            process
+                .runtimes
+                .iter()
+                .filter(|runtime| runtime.go.is_some())
+                .filter_map(move |runtime| Some((process, runtime, runtime.memory_limit.as_ref()?)))
+        })
+    }
+}
+
+/// A pool of threads, and whose it is.
+#[derive(Clone, Copy, Debug)]
+struct Pool<'a> {
+    process: &'a ProcessFacts,
+    runtime: &'a Runtime,
+    pool: &'a Parallelism,
+    threads: u64,
+}
+
+/// CPUs that a limit has room for, in whole threads: rounded up, since a thread less could not use
+/// what the limit allows.
+fn whole_cpus(limit: &CpuLimit) -> u64 {
+    (limit.cpus.ceil() as u64).max(1)
+}
+
+/// Whether a pool is wider than a limit has room for. Two threads are never too many: Go's own
+/// default is never below two, so that garbage collection and the program can run beside each other.
+fn is_too_wide(threads: u64, limit: &CpuLimit, thresholds: &Thresholds) -> bool {
+    threads > whole_cpus(limit).max(2)
+        && threads as f64 >= limit.cpus * thresholds.oversubscription_ratio
+}

@@ -1,0 +1,131 @@
+//! At an OOM kill: was it a leak or a spike, by the memory of the last minutes?
+
+use super::{
+    Thresholds,
+    history::{MemoryHistory, grown_most},
+    memory_leak, words,
+};
+use crate::model::oom::{OomVerdict, Verdict};
+
+/// A leak explains the kill if its slope reaches at least this share of the limit by the time of
+/// the kill.
+const EXPLAINS: f64 = 0.85;
+/// What is known of a kill this soon after the last sample goes on in a straight line; a kill later
+/// than that cannot be judged by it. Nanoseconds.
+const STALE_NS: u64 = 60_000_000_000;
+
+/// Judges by the samples from before the kill, which was at `kill_ns` under `limit_bytes`.
+pub fn judge(
+    history: &MemoryHistory,
+    kill_ns: u64,
+    limit_bytes: Option<u64>,
+    thresholds: &Thresholds,
+) -> OomVerdict {
+    let mut before = MemoryHistory::default();
+    for sample in history.iter().filter(|sample| sample.at_ns <= kill_ns) {
+        before.add(*sample);
+    }
+    let samples = before
+        .iter()
+        .map(|sample| (kill_ns - sample.at_ns, sample.held_bytes()))
+        .collect();
+    let verdict = |verdict, part, explanation, recommendation| OomVerdict {
+        verdict,
+        part,
+        bytes_per_second: None,
+        grown_bytes: None,
+        window_ns: None,
+        samples,
+        explanation,
+        recommendation,
+    };
+    let (Some(limit), Some(last)) = (limit_bytes, before.last()) else {
+        let explanation = if limit_bytes.is_none() {
+            "no limit was reached"
+        } else {
+            "its memory was not seen before: it lived, or was watched, for less than an interval"
+        };
+        return verdict(
+            Verdict::Unknown,
+            None,
+            explanation.to_owned(),
+            "look at the largest processes".to_owned(),
+        );
+    };
+    let since = kill_ns - last.at_ns;
+    let growth = before.growth(
+        thresholds.leak_window_ns(),
+        (limit as f64 * thresholds.leak_growth_ratio) as u64,
+        thresholds.leak_steadiness,
+    );
+    if let Some(growth) = growth.filter(|_| since <= STALE_NS) {
+        let reached = growth.to_bytes as f64 + growth.slope.per_second * since as f64 / 1e9;
+        if reached >= limit as f64 * EXPLAINS {
+            let window = growth.window_ns as f64 / 1e9;
+            let text = format!(
+                "a leak: memory that cannot be given back grew steadily by {} in {} ({}), most of \
+                 it {}",
+                words::bytes(growth.to_bytes - growth.from_bytes),
+                words::seconds(window),
+                words::rate(growth.slope.per_second),
+                growth.part.name(),
+            );
+            let mut made = verdict(
+                Verdict::Leak,
+                Some(growth.part),
+                text,
+                memory_leak::advice(growth.part).to_owned(),
+            );
+            made.bytes_per_second = Some(growth.slope.per_second);
+            made.grown_bytes = Some(growth.to_bytes - growth.from_bytes);
+            made.window_ns = Some(growth.window_ns);
+            return made;
+        }
+    }
+    // What is missing to the limit came after the lowest point of the last moments.
+    let window = thresholds.spike_window_ns();
+    let from = before
+        .iter()
+        .filter(|sample| kill_ns - sample.at_ns <= window.max(since))
+        .min_by_key(|sample| sample.held_bytes())
+        .unwrap_or(last);
+    let rise = limit.saturating_sub(from.held_bytes());
+    let took = kill_ns - from.at_ns;
+    let seconds = took as f64 / 1e9;
+    if (rise as f64) < limit as f64 * thresholds.spike_ratio {
+        return verdict(
+            Verdict::Unknown,
+            None,
+            format!(
+                "neither: {} of {} were held already {} before, without a steady growth",
+                words::bytes(from.held_bytes()),
+                words::bytes(limit),
+                words::seconds(seconds),
+            ),
+            format!(
+                "it runs close to its limit: raise the memory limit to {}, or bound what it keeps",
+                words::bytes((limit + limit / 4).next_multiple_of(1 << 20))
+            ),
+        );
+    }
+    let part = (from.at_ns < last.at_ns).then(|| grown_most(from, last).0);
+    let mut made = verdict(
+        Verdict::Spike,
+        part,
+        format!(
+            "a spike: {} were held {} before, and {} more were taken since",
+            words::bytes(from.held_bytes()),
+            words::seconds(seconds),
+            words::bytes(rise),
+        ),
+        format!(
+            "bound what one request or batch may take, or leave room for it: a limit of at least \
+             {} would be needed",
+            words::bytes((limit + rise / 4).next_multiple_of(1 << 20))
+        ),
+    );
+    made.grown_bytes = Some(rise);
+    made.window_ns = Some(took);
+    made.bytes_per_second = (seconds > 0.0).then(|| rise as f64 / seconds);
+    made
+}

@@ -1,0 +1,331 @@
+//! Each rule on intervals whose truth is known, and beginnings and ends over many of them.
+
+use std::sync::Arc;
+
+use super::{history::MemoryHistory, tracker::Tracker, *};
+use crate::model::{
+    finding::{Confidence, Evidence, FindingPhase, Severity},
+    identity::Identity,
+    limits::{MemoryPart, MemorySample},
+    oom,
+    runtime::{Basis, GoBuild, Language},
+    stats::{IntervalHistograms, SchedStats, ThrottleStats},
+};
+
+const SECOND: u64 = 1_000_000_000;
+const MIB: u64 = 1 << 20;
+
+/// A container in one interval of a second.
+struct Case {
+    stats: ContainerStats,
+    limit: Option<CpuLimit>,
+    memory_limit: Option<u64>,
+    history: MemoryHistory,
+    processes: Vec<ProcessFacts>,
+}
+
+impl Case {
+    /// Uses `cpus` under a limit of `limit`, `throttled` of 10 periods.
+    fn cpu(cpus: f64, limit: f64, throttled: u64, frozen: f64) -> Self {
+        Self {
+            stats: ContainerStats {
+                container: Arc::new(Identity::default()),
+                interval_ns: SECOND,
+                sched: SchedStats {
+                    cpu_time_ns: (cpus * 1e9) as u64,
+                    ..SchedStats::default()
+                },
+                throttle: ThrottleStats {
+                    periods: 10,
+                    throttled_periods: throttled,
+                    frozen_ns: Some((frozen * 1e9) as u64),
+                    ..ThrottleStats::default()
+                },
+                memory: None,
+                histograms: IntervalHistograms::default(),
+            },
+            limit: Some(CpuLimit {
+                cpus: limit,
+                quota_us: (limit * 100_000.0) as u64,
+                period_us: 100_000,
+                burst_us: 0,
+                own: true,
+                cgroup: "/x".into(),
+            }),
+            memory_limit: None,
+            history: MemoryHistory::default(),
+            processes: Vec::new(),
+        }
+    }
+
+    /// Holds so many MiB at each second, beside so many of page cache.
+    fn memory(limit_mib: u64, file_mib: u64, held_mib: impl IntoIterator<Item = u64>) -> Self {
+        let mut case = Self::cpu(0.1, 1.0, 0, 0.0);
+        case.memory_limit = Some(limit_mib * MIB);
+        for (second, mib) in held_mib.into_iter().enumerate() {
+            case.history.add(MemorySample {
+                at_ns: (second as u64 + 1) * SECOND,
+                current_bytes: (mib + file_mib) * MIB,
+                file_bytes: file_mib * MIB,
+                anon_bytes: mib * MIB,
+                ..MemorySample::default()
+            });
+        }
+        case
+    }
+
+    fn go(mut self, procs: u64, basis: Basis, memory_limit: Option<u64>) -> Self {
+        self.processes = vec![ProcessFacts {
+            pid: 7,
+            command: "server".into(),
+            threads: procs + 4,
+            cpus_allowed: Some(16),
+            runtimes: vec![Runtime {
+                language: Language::Go,
+                version: Some("go1.22.1".into()),
+                pools: vec![Parallelism {
+                    setting: "GOMAXPROCS",
+                    threads: Fact::known(procs, basis),
+                    computes: true,
+                }],
+                memory_limit: Some(Fact::known(memory_limit, Basis::RuntimeVariable)),
+                go: Some(GoBuild::default()),
+            }],
+            missing: Vec::new(),
+        }];
+        self
+    }
+
+    fn observation(&self) -> Observation<'_> {
+        Observation {
+            stats: &self.stats,
+            cpu_limit: self.limit.as_ref(),
+            memory_limit: self.memory_limit,
+            history: &self.history,
+            processes: &self.processes,
+        }
+    }
+
+    /// What holds.
+    fn found(&self) -> Vec<Finding> {
+        RULES
+            .iter()
+            .filter_map(
+                |rule| match (rule.judge)(&self.observation(), &Thresholds::default()) {
+                    Verdict::Holds(finding) => {
+                        assert_eq!(finding.kind, rule.kind);
+                        Some(*finding)
+                    }
+                    _ => None,
+                },
+            )
+            .collect()
+    }
+
+    fn kinds(&self) -> Vec<FindingKind> {
+        self.found().iter().map(|finding| finding.kind).collect()
+    }
+}
+
+fn count(finding: &Finding, name: &str) -> u64 {
+    match finding.evidence.iter().find(|(key, _)| *key == name) {
+        Some((_, Evidence::Count(count))) => *count,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[test]
+fn sixteen_procs_at_one_cpu_are_too_many() {
+    let found = Case::cpu(1.0, 1.0, 10, 0.5)
+        .go(16, Basis::RuntimeVariable, None)
+        .found();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].kind, FindingKind::CpuOversubscription);
+    assert_eq!(found[0].confidence, Confidence::High);
+    assert_eq!(count(&found[0], "recommended_threads"), 1);
+    let text = &found[0].recommendation;
+    assert!(
+        text.starts_with("set GOMAXPROCS=1 in the container's environment; or build with Go 1.25"),
+        "{text}"
+    );
+    let estimate = Case::cpu(1.0, 1.5, 10, 0.2)
+        .go(16, Basis::Defaults, None)
+        .found();
+    assert_eq!(estimate[0].confidence, Confidence::Medium);
+    assert_eq!(count(&estimate[0], "recommended_threads"), 2);
+}
+
+#[test]
+fn wide_pools_that_harm_nobody_are_no_finding() {
+    let idle = Case::cpu(0.1, 1.0, 0, 0.0).go(64, Basis::RuntimeVariable, None);
+    assert_eq!(idle.kinds(), [], "input and output with many threads");
+    let mut contends = Case::cpu(1.0, 1.0, 0, 0.0).go(16, Basis::RuntimeVariable, None);
+    contends.stats.sched.wait_ns = 5 * SECOND;
+    assert_eq!(
+        contends.kinds(),
+        [FindingKind::CpuOversubscription],
+        "without throttling"
+    );
+}
+
+#[test]
+fn a_fitting_program_needs_a_higher_limit() {
+    let found = Case::cpu(1.96, 2.0, 9, 0.4)
+        .go(2, Basis::RuntimeVariable, None)
+        .found();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].kind, FindingKind::CpuLimitTooLow);
+    let text = &found[0].recommendation;
+    // Two threads cannot use more, but for a tenth that the rest of the process may take.
+    assert!(text.starts_with("raise the CPU limit to 2200m"), "{text}");
+    let unknown = Case::cpu(0.5, 0.5, 9, 0.5).found();
+    assert_eq!(unknown[0].kind, FindingKind::CpuLimitTooLow);
+    assert_eq!(unknown[0].severity, Severity::Critical);
+    assert!(
+        unknown[0]
+            .recommendation
+            .starts_with("raise the CPU limit to 1000m")
+    );
+    // Two for less than one CPU is Go's own least.
+    let least = Case::cpu(0.5, 0.5, 9, 0.5).go(2, Basis::RuntimeVariable, None);
+    assert_eq!(least.kinds(), [FindingKind::CpuLimitTooLow]);
+}
+
+#[test]
+fn bursts_below_the_limit_are_a_matter_of_the_period() {
+    let mut case = Case::cpu(0.4, 2.0, 3, 0.0);
+    let found = case.found();
+    assert_eq!(found[0].kind, FindingKind::CpuLimitQuotaPeriodMismatch);
+    assert!(found[0].recommendation.contains("cpu.max.burst 200000"));
+    let limit = case.limit.as_mut().unwrap();
+    (limit.quota_us, limit.period_us) = (20_000, 10_000);
+    let text = &case.found()[0].recommendation;
+    assert!(text.contains("cpu.max \"200000 100000\""), "{text}");
+}
+
+#[test]
+fn nothing_is_found_without_limits() {
+    let mut case = Case::cpu(2.0, 1.0, 0, 0.0).go(16, Basis::RuntimeVariable, None);
+    case.limit = None;
+    case.memory_limit = None;
+    assert_eq!(case.kinds(), []);
+}
+
+#[test]
+fn a_leak_has_a_projected_time() {
+    // 1 MiB a second under 256 MiB.
+    let found = Case::memory(256, 0, (0..50).map(|s| 20 + s)).found();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].kind, FindingKind::MemoryLeakSuspected);
+    let Some((_, Evidence::Number(seconds))) = found[0]
+        .evidence
+        .iter()
+        .find(|(name, _)| *name == "seconds_to_limit")
+    else {
+        panic!("{found:?}")
+    };
+    assert!((seconds - 187.0).abs() < 1.0, "{seconds}");
+    assert_eq!(found[0].severity, Severity::Critical);
+}
+
+#[test]
+fn what_is_no_leak_is_not_called_one() {
+    let saw_tooth = Case::memory(256, 0, (0..60).map(|s| 60 + 10 * (s % 8)));
+    assert!(
+        !saw_tooth
+            .kinds()
+            .contains(&FindingKind::MemoryLeakSuspected)
+    );
+    let calm = Case::memory(256, 30, [100; 60]);
+    assert_eq!(calm.kinds(), []);
+    let cache = Case::memory(256, 180, [30; 60]);
+    assert_eq!(cache.kinds(), [FindingKind::PageCacheNotALeak]);
+}
+
+#[test]
+fn a_spike_and_a_full_container() {
+    let spike = Case::memory(256, 0, [40, 40, 40, 130]).found();
+    assert_eq!(spike.len(), 1);
+    assert_eq!(spike[0].kind, FindingKind::MemorySpike);
+    assert_eq!(count(&spike[0], "rise_bytes"), 90 * MIB);
+    let full = Case::memory(256, 0, [245; 30]).found();
+    assert_eq!(full[0].kind, FindingKind::MemoryNearLimit);
+    assert_eq!(full[0].severity, Severity::Critical);
+}
+
+#[test]
+fn go_should_know_the_memory_limit() {
+    let case = |held, limit| Case::memory(256, 0, [held; 5]).go(2, Basis::RuntimeVariable, limit);
+    assert_eq!(
+        case(150, None).kinds(),
+        [FindingKind::GomemlimitMissingOrAboveLimit]
+    );
+    assert_eq!(case(50, None).kinds(), [], "far below");
+    assert_eq!(case(150, Some(230 * MIB)).kinds(), []);
+    let above = case(50, Some(300 * MIB)).found();
+    assert_eq!(above[0].kind, FindingKind::GomemlimitMissingOrAboveLimit);
+    assert!(above[0].recommendation.starts_with("set GOMEMLIMIT=230MiB"));
+}
+
+#[test]
+fn findings_begin_and_end_and_do_not_flap() {
+    let bad = Case::cpu(1.0, 1.0, 10, 0.5).go(16, Basis::RuntimeVariable, None);
+    let between = Case::cpu(1.0, 1.0, 0, 0.03).go(16, Basis::RuntimeVariable, None);
+    let good = Case::cpu(0.2, 1.0, 0, 0.0).go(16, Basis::RuntimeVariable, None);
+    let mut tracker = Tracker::default();
+    let mut told = Vec::new();
+    let series = [
+        &bad, &good, &bad, &bad, &good, &bad, &between, &good, &good, &bad, &good, &good, &good,
+        &good,
+    ];
+    for (second, case) in series.into_iter().enumerate() {
+        let now = (second as u64 + 1) * SECOND;
+        for event in tracker.observe(&case.observation(), &Thresholds::default(), now) {
+            told.push((second, event.phase, event.lasted_ns));
+        }
+    }
+    let expected = [
+        (3, FindingPhase::Start, None),
+        (12, FindingPhase::End, Some(9 * SECOND)),
+    ];
+    assert_eq!(told, expected);
+    assert!(tracker.active().next().is_none());
+    tracker.observe(&bad.observation(), &Thresholds::default(), 1);
+    tracker.observe(&bad.observation(), &Thresholds::default(), 2);
+    assert_eq!(tracker.end(&bad.stats.container, 9)[0].lasted_ns, Some(7));
+}
+
+fn verdict(case: &Case, kill_s: u64) -> oom::OomVerdict {
+    oom_verdict::judge(
+        &case.history,
+        kill_s * SECOND,
+        case.memory_limit,
+        &Thresholds::default(),
+    )
+}
+
+#[test]
+fn a_kill_is_a_leak_or_a_spike() {
+    let leak = verdict(&Case::memory(100, 5, (0..90).map(|s| 10 + s)), 91);
+    assert_eq!(leak.verdict, oom::Verdict::Leak, "{leak:?}");
+    assert_eq!(leak.part, Some(MemoryPart::Anon));
+    assert!((leak.bytes_per_second.unwrap() - MIB as f64).abs() < 1.0);
+    assert_eq!(leak.samples.last(), Some(&(SECOND, 99 * MIB)));
+    let spike = verdict(&Case::memory(100, 5, [20; 60]), 62);
+    assert_eq!(spike.verdict, oom::Verdict::Spike, "{spike:?}");
+    assert_eq!(spike.grown_bytes, Some(80 * MIB));
+    let slow_then_fast = verdict(&Case::memory(100, 0, (0..60).map(|s| 10 + s / 4)), 62);
+    assert_eq!(
+        slow_then_fast.verdict,
+        oom::Verdict::Spike,
+        "the slope does not lead to the limit"
+    );
+    assert_eq!(
+        verdict(&Case::memory(100, 0, [97; 30]), 31).verdict,
+        oom::Verdict::Unknown
+    );
+    assert_eq!(
+        verdict(&Case::memory(100, 0, []), 31).verdict,
+        oom::Verdict::Unknown
+    );
+}
