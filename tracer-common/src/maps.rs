@@ -30,6 +30,10 @@ pub const OPEN_THROTTLES: &str = "OPEN_THROTTLES";
 pub const LAST_THROTTLES: &str = "LAST_THROTTLES";
 /// Hash from slot to [`Frozen`].
 pub const FROZEN: &str = "FROZEN";
+/// Per CPU a [`RunHistory`].
+pub const RUN_HISTORIES: &str = "RUN_HISTORIES";
+/// Nanoseconds that one slot waited for another, by [`neighbour_key`].
+pub const NEIGHBOURS: &str = "NEIGHBOURS";
 /// Array of one `u32` a slot, `SLOT_FLAG_` bits; user space writes them, the programs read them.
 pub const SLOT_FLAGS: &str = "SLOT_FLAGS";
 
@@ -88,8 +92,10 @@ pub struct SlotCpu {
     pub throttled_wait_ns: u64,
     /// Times that a thread was put on the CPU after a wait.
     pub waits: u64,
-    /// Keeps two CPUs off one cache line.
-    pub reserved: [u64; 2],
+    /// The part of `wait_ns` in which the CPU ran threads of the same slot, in nanoseconds.
+    pub wait_own_ns: u64,
+    /// The part of `wait_ns` in which the CPU ran threads of other slots, in nanoseconds.
+    pub wait_others_ns: u64,
 }
 
 const _: () = assert!(size_of::<SlotCpu>() == 64);
@@ -116,9 +122,43 @@ pub struct Slot {
     pub period_start_ns: u64,
     /// Throttled intervals whose end was only seen at a later switch.
     pub late_intervals: u64,
+    /// Throttled waits, in nanoseconds, that no quota of the slot's own cgroups explains: one of a
+    /// cgroup above does.
+    pub ancestor_wait_ns: u64,
+    /// Keeps slots off each other's cache lines.
+    pub reserved2: [u64; 7],
 }
 
-const _: () = assert!(size_of::<Slot>() == 64);
+const _: () = assert!(size_of::<Slot>() == 128);
+
+/// Slices that a CPU remembers.
+pub const RUN_SLICES: usize = 128;
+
+/// What a CPU ran: threads of one slot, one or several after each other.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunSlice {
+    /// `rq->clock` when it began, in nanoseconds; it lasted until the next one's.
+    pub began: u64,
+    /// Slot of the thread, [`SLOT_NONE`] of the idle task.
+    pub slot: u32,
+    /// Explicit padding, always 0.
+    pub reserved: u32,
+}
+
+/// The last slices of a CPU, in a ring.
+pub type RunHistory = [RunSlice; RUN_SLICES];
+
+/// Pairs of slots of which one had to wait for the other, see [`neighbour_key`].
+pub const NEIGHBOUR_ENTRIES: u32 = 4096;
+/// A part of a wait that is shorter than this many nanoseconds is not told of whom it was.
+pub const NEIGHBOUR_MIN_NS: u64 = 20_000;
+
+/// The key of a pair: `waiting` waited for `running`.
+#[inline]
+pub const fn neighbour_key(waiting: u32, running: u32) -> u64 {
+    (waiting as u64) << 32 | running as u64
+}
 
 /// What one CPU runs now.
 #[repr(C)]
@@ -138,12 +178,12 @@ pub struct CpuState {
     pub last_end: u64,
     /// Throttled run queues of this CPU with threads held up ([`OpenThrottle`]).
     pub open_throttles: u32,
-    /// Explicit padding, always 0.
-    pub reserved: u32,
+    /// Slices that were written to [`RunHistory`].
+    pub slices: u32,
     /// Scratch: the address of the task that is put on the CPU.
     pub task: u64,
-    /// Keeps two CPUs off one cache line.
-    pub reserved2: u64,
+    /// `rq->clock` when what runs now was put on the CPU.
+    pub slice_began: u64,
 }
 
 const _: () = assert!(size_of::<CpuState>() == 64);

@@ -9,7 +9,8 @@ use aya_ebpf::{
 use tracer_common::{
     maps::{
         CacheLine, CpuState, EVENTS_BYTES, Frozen, HASH_ENTRIES, Histogram, KILLS, LastThrottle,
-        MAX_ENDS, OpenThrottle, Slot, SlotCpu, TASK_WAIT_ENTRIES, THROTTLES_BYTES, TaskWait,
+        MAX_ENDS, NEIGHBOUR_ENTRIES, OpenThrottle, RunHistory, Slot, SlotCpu, TASK_WAIT_ENTRIES,
+        THROTTLES_BYTES, TaskWait,
     },
     records::{CgroupLifecycle, OomControl},
 };
@@ -109,6 +110,10 @@ pub static HISTOGRAMS: Array<Histogram> = Array::with_max_entries(1, 0);
 
 #[map]
 pub static TASK_WAITS: Array<TaskWait> = Array::with_max_entries(TASK_WAIT_ENTRIES, 0);
+#[map]
+pub static RUN_HISTORIES: Array<RunHistory> = Array::with_max_entries(1, 0);
+#[map]
+pub static NEIGHBOURS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(NEIGHBOUR_ENTRIES, 0);
 #[map]
 pub static LEARNED: Array<Learned> = Array::with_max_entries(1, 0);
 #[map]

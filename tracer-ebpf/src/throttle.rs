@@ -356,13 +356,16 @@ pub extern "C" fn close_late(task: u64, arrival: u64) -> u32 {
 
 /// How much of the wait from `queued` to `clock` (by the clock of this CPU's run queue) `task`
 /// spent throttled: the last throttled interval of each level, as far as it lies within the wait.
-/// Levels overlap, so their union counts.
+/// Levels overlap, so their union counts. What only quotas above those of `slot` explain is counted
+/// as such.
 #[inline(never)]
 #[unsafe(export_name = "throttle_part_of_wait")]
-pub extern "C" fn part_of_wait(task: u64, queued: u64, clock: u64) -> u64 {
+pub extern "C" fn part_of_wait(task: u64, slot: u32, queued: u64, clock: u64) -> u64 {
     let mut entity = Task(task).entity();
     let mut low = u64::MAX;
     let mut high = 0;
+    let mut own_low = u64::MAX;
+    let mut own_high = 0;
     for _ in 0..LEVELS {
         let cfs_rq = entity.cfs_rq();
         if cfs_rq.0 == 0 {
@@ -379,6 +382,11 @@ pub extern "C" fn part_of_wait(task: u64, queued: u64, clock: u64) -> u64 {
             if start < end {
                 low = if start < low { start } else { low };
                 high = if end > high { end } else { high };
+                let group = cfs_rq.task_group().cgroup().id();
+                if look_up(group) == slot {
+                    own_low = if start < own_low { start } else { own_low };
+                    own_high = if end > own_high { end } else { own_high };
+                }
             }
         }
         entity = entity.parent();
@@ -386,5 +394,41 @@ pub extern "C" fn part_of_wait(task: u64, queued: u64, clock: u64) -> u64 {
             break;
         }
     }
-    high.saturating_sub(low)
+    let all = high.saturating_sub(low);
+    wait_for_ancestor(slot, all - own_high.saturating_sub(own_low));
+    all
+}
+
+#[inline(always)]
+fn wait_for_ancestor(slot: u32, ns: u64) {
+    if ns > 0
+        && let Some(shared) = SLOTS.get_ptr_mut(slot)
+    {
+        // SAFETY: an element of the array, aligned, only added to atomically.
+        unsafe { add_u64(&raw mut (*shared).ancestor_wait_ns, ns) };
+    }
+}
+
+/// `task`, of `slot`, was held up for `ns` on a CPU that it has left since: nothing there says any
+/// more by which level. It was one above the slot's if none of the slot's has a quota.
+#[inline(never)]
+#[unsafe(export_name = "throttle_moved_while_held")]
+pub extern "C" fn moved_while_held(task: u64, slot: u32, ns: u64) -> u32 {
+    let mut entity = Task(task).entity();
+    for _ in 0..LEVELS {
+        let cfs_rq = entity.cfs_rq();
+        if cfs_rq.0 == 0 {
+            break;
+        }
+        let group = cfs_rq.task_group();
+        if group.bandwidth().quota_ns() != u64::MAX && look_up(group.cgroup().id()) == slot {
+            return 0;
+        }
+        entity = entity.parent();
+        if entity.0 == 0 {
+            break;
+        }
+    }
+    wait_for_ancestor(slot, ns);
+    1
 }

@@ -33,7 +33,7 @@ use crate::{
     maps::{CPU_STATES, SLOTS, TASK_WAITS},
     read::direct,
     slots::{cgroup_id_of, counts, record, slot_of},
-    throttle,
+    throttle, waits,
 };
 
 #[btf_tracepoint(function = "sched_switch")]
@@ -64,11 +64,17 @@ fn on_switch(ctx: &BtfTracePointContext) {
 
     let next_pid = direct::u32(next, TASK_PID.load());
     if next_pid != 0 {
-        enter(next, next_pid, cpu, state);
+        enter(next, next_pid, prev_slot, cpu, state);
     } else {
         // The idle task is nobody's.
         state.pid = 0;
         state.slot = SLOT_NONE;
+    }
+    // Slices of one slot that follow each other are one.
+    if MEASURE_SWITCHES.load() == 1 && state.slot != prev_slot {
+        waits::remember(cpu, state.slices, prev_slot, state.slice_began);
+        state.slices = state.slices.wrapping_add(1);
+        state.slice_began = clock_of(if next_pid != 0 { next } else { prev });
     }
 
     if MEASURE_THROTTLE.load() == 1 {
@@ -185,10 +191,10 @@ fn clock_of(task: u64) -> u64 {
 
 /// `next` is put on the CPU: its wait, and what its leaving will be compared with.
 #[inline(always)]
-fn enter(next: u64, pid: u32, cpu: u32, state: &mut CpuState) {
+fn enter(next: u64, pid: u32, prev_slot: u32, cpu: u32, state: &mut CpuState) {
     let slot = slot_of(cgroup_id_of(next), cpu);
     if MEASURE_SWITCHES.load() == 1 {
-        wait_of(next, pid, slot, cpu, state);
+        wait_of(next, pid, slot, prev_slot, cpu, state);
         state.exec_start_ns = direct::u64(next, TASK_EXEC_RUNTIME.load());
         state.voluntary_start = direct::u64(next, TASK_NVCSW.load());
     }
@@ -199,7 +205,7 @@ fn enter(next: u64, pid: u32, cpu: u32, state: &mut CpuState) {
 
 /// The wait of `next` that ends now.
 #[inline(always)]
-fn wait_of(next: u64, pid: u32, slot: u32, cpu: u32, state: &mut CpuState) {
+fn wait_of(next: u64, pid: u32, slot: u32, prev_slot: u32, cpu: u32, state: &mut CpuState) {
     let queued = direct::u64(next, TASK_LAST_QUEUED.load());
     let run_delay = direct::u64(next, TASK_RUN_DELAY.load());
     let mut wait = 0;
@@ -213,8 +219,25 @@ fn wait_of(next: u64, pid: u32, slot: u32, cpu: u32, state: &mut CpuState) {
         }
         // Only a wait that a throttled interval of this CPU ended in can have a throttled part.
         if MEASURE_THROTTLE.load() == 1 && state.last_end > queued {
-            let part = throttle::part_of_wait(as_number(state, next), queued, clock);
+            let part = throttle::part_of_wait(as_number(state, next), slot, queued, clock);
             throttled = if part > wait { wait } else { part };
+        }
+        // Throttled intervals come first: a thread waits for others when they are over.
+        let from = if throttled > 0 {
+            state.last_end
+        } else {
+            queued
+        };
+        if from >= state.slice_began {
+            // For what has just been taken off the CPU alone, as almost always.
+            if from < clock
+                && let Some(own) = counts(slot, cpu)
+            {
+                waits::waited_for(own, slot, prev_slot, clock - from);
+            }
+        } else {
+            let slots = waits::pack(slot, prev_slot);
+            waits::over_slices(cpu, slots, state.slice_began, from, clock);
         }
     }
     let after = run_delay + wait;
@@ -232,6 +255,7 @@ fn wait_of(next: u64, pid: u32, slot: u32, cpu: u32, state: &mut CpuState) {
                 wait += elsewhere;
                 if own.is_some() && entry.task & TASK_PARKED != 0 {
                     throttled += elsewhere;
+                    throttle::moved_while_held(task, slot, elsewhere);
                 }
             }
         }

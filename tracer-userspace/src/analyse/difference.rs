@@ -29,6 +29,8 @@ impl Totals {
         sum.wait_ns = sum.wait_ns.wrapping_add(cpu.wait_ns);
         sum.throttled_wait_ns = sum.throttled_wait_ns.wrapping_add(cpu.throttled_wait_ns);
         sum.waits = sum.waits.wrapping_add(cpu.waits);
+        sum.wait_own_ns = sum.wait_own_ns.wrapping_add(cpu.wait_own_ns);
+        sum.wait_others_ns = sum.wait_others_ns.wrapping_add(cpu.wait_others_ns);
     }
 
     /// Scheduling since `before`. A count that is smaller than before (read while it was written)
@@ -41,6 +43,12 @@ impl Totals {
             cpu_time_ns: now.cpu_time_ns.saturating_sub(then.cpu_time_ns),
             wait_ns: now.wait_ns.saturating_sub(then.wait_ns),
             throttled_wait_ns: now.throttled_wait_ns.saturating_sub(then.throttled_wait_ns),
+            ancestor_wait_ns: self
+                .slot
+                .ancestor_wait_ns
+                .saturating_sub(before.slot.ancestor_wait_ns),
+            wait_own_ns: now.wait_own_ns.saturating_sub(then.wait_own_ns),
+            wait_others_ns: now.wait_others_ns.saturating_sub(then.wait_others_ns),
             waits: now.waits.saturating_sub(then.waits),
             threads: None,
         }

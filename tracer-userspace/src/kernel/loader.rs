@@ -110,6 +110,8 @@ pub struct Tracer {
     counters: Array<MapData, [u64; counters::COUNTERS as usize]>,
     /// Run queues that are throttled now.
     pub open_throttles: HashMap<MapData, u64, OpenThrottle>,
+    /// How long slots waited for each other, see [`tracer_common::maps::neighbour_key`].
+    pub neighbours: HashMap<MapData, u64, u64>,
 }
 
 impl Tracer {
@@ -134,6 +136,7 @@ impl Tracer {
             (maps::HISTOGRAMS_MAP, slots.saturating_mul(HISTOGRAMS)),
             (maps::SLOT_CPUS, slots.saturating_mul(cpus)),
             (maps::CPU_STATES, cpus),
+            (maps::RUN_HISTORIES, cpus),
             (maps::SLOT_CACHE, cpus.saturating_mul(CACHE_LINES)),
         ] {
             loader.map_max_entries(name, entries);
@@ -162,6 +165,7 @@ impl Tracer {
             histograms: take(&mut ebpf, maps::HISTOGRAMS_MAP)?,
             counters: take(&mut ebpf, maps::COUNTERS_MAP)?,
             open_throttles: take(&mut ebpf, maps::OPEN_THROTTLES)?,
+            neighbours: take(&mut ebpf, maps::NEIGHBOURS)?,
             ebpf,
             btf: Some(btf),
             slots,

@@ -4,10 +4,10 @@ use tracer_common::counters::COUNTERS;
 use tracer_common::globals::OFFSETS;
 use tracer_common::maps::{
     self, CACHE_LINES, CacheLine, CpuState, EVENTS_BYTES, Frozen, HASH_ENTRIES, HISTOGRAMS,
-    Histogram, KILLS, LastThrottle, MAX_ENDS, OpenThrottle, Slot, SlotCpu, TASK_WAIT_ENTRIES,
-    THROTTLES_BYTES, TaskWait,
+    Histogram, KILLS, LastThrottle, MAX_ENDS, NEIGHBOUR_ENTRIES, OpenThrottle, RunHistory, Slot,
+    SlotCpu, TASK_WAIT_ENTRIES, THROTTLES_BYTES, TaskWait,
 };
-use tracer_common::records::CgroupLifecycle;
+use tracer_common::records::{CgroupLifecycle, OomControl};
 
 /// Slots that `run` makes unless told otherwise: one for each cgroup that lives at a time, and the
 /// one of the unknown.
@@ -82,7 +82,7 @@ impl MemoryBounds {
         };
         // What a program notes between the entry and the exit of something:
         // `tracer-ebpf/src/maps.rs`.
-        let ending = 40 + 16 * MAX_ENDS;
+        let ending = 40 + 24 * MAX_ENDS;
         let mut maps = vec![
             ring(maps::EVENTS, EVENTS_BYTES),
             ring(maps::THROTTLES, THROTTLES_BYTES),
@@ -124,11 +124,19 @@ impl MemoryBounds {
                 u64::from(TASK_WAIT_ENTRIES),
                 size_of::<TaskWait>(),
             ),
+            array(maps::RUN_HISTORIES, cpus, size_of::<RunHistory>()),
+            hash(maps::NEIGHBOURS, u64::from(NEIGHBOUR_ENTRIES), 8, 8),
             hash("PENDING_KILLS", u64::from(KILLS), 8, 16),
+            hash(
+                "OOM_CONTEXTS",
+                u64::from(KILLS),
+                8,
+                24 + size_of::<OomControl>(),
+            ),
             array("LEARNED", 1, 24),
             array("TIMER_ENDING", cpus, ending),
             array("CSD_ENDING", cpus, ending),
-            array("UNTHROTTLE_ENDING", cpus, 16),
+            array("UNTHROTTLE_ENDING", cpus, 24),
             array("LIFECYCLE_SCRATCH", cpus, size_of::<CgroupLifecycle>()),
             array(maps::COUNTERS_MAP, u64::from(COUNTERS), 8),
             // The globals: offsets, and fewer than 32 others.

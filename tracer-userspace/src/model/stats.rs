@@ -20,6 +20,17 @@ pub struct ContainerStats {
     pub memory: Option<MemoryStats>,
     /// The four histograms of the interval.
     pub histograms: IntervalHistograms,
+    /// For whom it waited longest, the worst first; a few.
+    pub neighbours: Vec<Neighbour>,
+}
+
+/// Somebody whose threads ran while others waited.
+#[derive(Clone, Debug)]
+pub struct Neighbour {
+    /// Who.
+    pub container: SharedIdentity,
+    /// How long they were waited for, in nanoseconds.
+    pub wait_ns: u64,
 }
 
 /// Scheduling in one interval.
@@ -35,6 +46,13 @@ pub struct SchedStats {
     pub wait_ns: u64,
     /// Throttled part of the wait in nanoseconds.
     pub throttled_wait_ns: u64,
+    /// Part of the throttled wait, in nanoseconds, that a quota above the container's own made.
+    pub ancestor_wait_ns: u64,
+    /// Part of `wait_ns`, in nanoseconds, in which the CPU ran other threads of the container.
+    pub wait_own_ns: u64,
+    /// Part of `wait_ns`, in nanoseconds, in which the CPU ran something else. What neither part has
+    /// was spent waking an idle CPU up, or before the thread was moved.
+    pub wait_others_ns: u64,
     /// Waits that ended.
     pub waits: u64,
     /// Threads in the cgroup at the interval's end, where it could be read.

@@ -1,10 +1,10 @@
 //! What containers did in an interval: slots added up by container, with their memory.
 
-use std::collections::HashMap;
+use std::{cmp::Reverse, collections::HashMap};
 
 use tracing::debug;
 
-use super::slots::{Activity, SlotTable};
+use super::slots::{Activity, SlotTable, WaitedFor};
 use crate::{
     analyse::throttle_audit::ThrottleAudit,
     identity::index::CgroupIndex,
@@ -14,9 +14,14 @@ use crate::{
     },
     model::{
         identity::{CgroupKey, Level},
-        stats::{ContainerStats, IntervalHistograms, MemoryStats, SchedStats, ThrottleStats},
+        stats::{
+            ContainerStats, IntervalHistograms, MemoryStats, Neighbour, SchedStats, ThrottleStats,
+        },
     },
 };
+
+/// Neighbours that are told.
+const NEIGHBOURS: usize = 5;
 
 /// What is remembered of each container from interval to interval.
 #[derive(Default)]
@@ -95,8 +100,14 @@ impl Containers {
                     throttle: activity.throttle,
                     memory: None,
                     histograms: activity.histograms,
+                    neighbours: Vec::new(),
                 });
         });
+        for (owner, neighbours) in neighbours(slots.read_neighbours(tracer), index) {
+            if let Some(stats) = sums.get_mut(&owner) {
+                stats.neighbours = neighbours;
+            }
+        }
         let mut all: Vec<ContainerStats> = sums
             .into_iter()
             .map(|(owner, mut stats)| {
@@ -112,6 +123,32 @@ impl Containers {
         all.sort_by(|a, b| a.container.cgroup_path.cmp(&b.container.cgroup_path));
         all
     }
+}
+
+/// The worst neighbours of each container, the nested cgroups of both added up.
+fn neighbours(waited: Vec<WaitedFor>, index: &CgroupIndex) -> HashMap<CgroupKey, Vec<Neighbour>> {
+    let mut sums: HashMap<CgroupKey, HashMap<Option<CgroupKey>, u64>> = HashMap::new();
+    for pair in waited {
+        let owner = index.owner(pair.waiting);
+        let running = pair.running.map(|running| index.owner(running));
+        if running != Some(owner) {
+            *sums.entry(owner).or_default().entry(running).or_default() += pair.ns;
+        }
+    }
+    let worst = |sums: HashMap<Option<CgroupKey>, u64>| {
+        let mut all: Vec<_> = sums.into_iter().collect();
+        all.sort_unstable_by_key(|&(running, ns)| (Reverse(ns), running));
+        all.truncate(NEIGHBOURS);
+        all.into_iter()
+            .map(|(running, wait_ns)| Neighbour {
+                container: super::compose::identity_of(index, running),
+                wait_ns,
+            })
+            .collect()
+    };
+    sums.into_iter()
+        .map(|(owner, sums)| (owner, worst(sums)))
+        .collect()
 }
 
 /// What `cpu.stat` has grown by. A cgroup that was not there at the start began at 0.
@@ -168,6 +205,9 @@ fn add(sum: &mut ContainerStats, activity: &Activity) {
     a.cpu_time_ns += b.cpu_time_ns;
     a.wait_ns += b.wait_ns;
     a.throttled_wait_ns += b.throttled_wait_ns;
+    a.ancestor_wait_ns += b.ancestor_wait_ns;
+    a.wait_own_ns += b.wait_own_ns;
+    a.wait_others_ns += b.wait_others_ns;
     a.waits += b.waits;
     let (a, b): (&mut ThrottleStats, &ThrottleStats) = (&mut sum.throttle, &activity.throttle);
     a.summed_ns += b.summed_ns;

@@ -56,6 +56,17 @@ pub struct SlotTable {
     slot_of: HashMap<u64, u32>,
     /// Slots whose cgroups are gone, with the time from which they may be given anew.
     leaving: Vec<(u64, u32)>,
+    /// What the map of neighbours had when it was last read.
+    neighbours: HashMap<u64, u64>,
+}
+
+/// How long one cgroup waited for another, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitedFor {
+    pub waiting: CgroupKey,
+    /// `None` where it is no cgroup that has a slot.
+    pub running: Option<CgroupKey>,
+    pub ns: u64,
 }
 
 impl SlotTable {
@@ -66,6 +77,7 @@ impl SlotTable {
             slots: HashMap::new(),
             slot_of: HashMap::new(),
             leaving: Vec::new(),
+            neighbours: HashMap::new(),
         }
     }
 
@@ -161,6 +173,31 @@ impl SlotTable {
             let _ = tracer.free_slots.push(slot, 0);
         }
         self.leaving = rest;
+    }
+
+    /// For whom slots waited since the last call.
+    pub fn read_neighbours(&mut self, tracer: &Tracer) -> Vec<WaitedFor> {
+        let mut now = HashMap::new();
+        let mut all = Vec::new();
+        let cgroup_of = |slot: u32| self.slots.get(&slot).and_then(|slot| slot.cgroup);
+        for (key, sum) in tracer.neighbours.iter().filter_map(Result::ok) {
+            now.insert(key, sum);
+            let before = self.neighbours.get(&key).copied().unwrap_or(0);
+            // A pair that was dropped meanwhile has begun anew.
+            let ns = sum.checked_sub(before).unwrap_or(sum);
+            let (waiting, running) = ((key >> 32) as u32, key as u32);
+            if ns > 0
+                && let Some(waiting) = cgroup_of(waiting)
+            {
+                all.push(WaitedFor {
+                    waiting,
+                    running: cgroup_of(running),
+                    ns,
+                });
+            }
+        }
+        self.neighbours = now;
+        all
     }
 
     /// Slots in use.

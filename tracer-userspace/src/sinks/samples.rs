@@ -12,7 +12,7 @@ use crate::model::oom::{
 };
 use crate::model::plan::{PlanSummary, SignalPlan};
 use crate::model::stats::{
-    ContainerStats, IntervalHistograms, MemoryStats, SchedStats, ThrottleStats,
+    ContainerStats, IntervalHistograms, MemoryStats, Neighbour, SchedStats, ThrottleStats,
 };
 use crate::model::throttle::ThrottleEvent;
 use crate::sinks::wall_clock::WallClock;
@@ -150,6 +150,9 @@ pub fn stats() -> ContainerStats {
             cpu_time_ns: 1_500_000_000,
             wait_ns: 6_000_000,
             throttled_wait_ns: 300_000_000,
+            ancestor_wait_ns: 100_000_000,
+            wait_own_ns: 3_500_000,
+            wait_others_ns: 2_000_000,
             waits: 3,
             threads: Some(9),
         },
@@ -175,6 +178,14 @@ pub fn stats() -> ContainerStats {
             throttled_interval: histogram(&[450_000_000, 450_000_000]),
             frozen_time: Histogram::default(),
         },
+        neighbours: vec![Neighbour {
+            container: Arc::new(Identity {
+                cgroup_path: "/docker/77aa".into(),
+                container_name: Some("batch".into()),
+                ..Identity::default()
+            }),
+            wait_ns: 1_800_000,
+        }],
     }
 }
 

@@ -21,10 +21,21 @@ use serde_json::{Value, json};
 
 use crate::{Options, own};
 
+/// Which CPUs threads may use.
+#[derive(Clone, Copy)]
+enum Pin {
+    /// Those of the process.
+    Free,
+    /// Each another one.
+    Apart,
+    /// All the first one.
+    Together,
+}
+
 /// Runs `work(i)` in `count` threads; returns what each says, with its counters, when all are done.
 fn in_threads(
     count: usize,
-    pin: bool,
+    pin: Pin,
     work: impl Fn(usize) -> Result<Value> + Send + Sync + 'static,
 ) -> Result<Value> {
     let work = Arc::new(work);
@@ -33,7 +44,12 @@ fn in_threads(
     for number in 0..count {
         let (sender, work) = (sender.clone(), Arc::clone(&work));
         thread::spawn(move || {
-            let said = pin_to(pin.then_some(number))
+            let cpu = match pin {
+                Pin::Free => None,
+                Pin::Apart => Some(number),
+                Pin::Together => Some(0),
+            };
+            let said = pin_to(cpu)
                 .and_then(|()| work(number))
                 .and_then(|own| Ok(json!({ "own": own, "counters": own::counters()? })));
             // Nobody listens any more only when the process is ending.
@@ -74,10 +90,15 @@ fn burn(time: Duration) {
     }
 }
 
-/// `spin --threads N --ms T [--pin 1]`: every thread is busy for T of wall time.
+/// `spin --threads N --ms T [--pin apart|together]`: every thread is busy for T of wall time.
 pub fn spin(options: &Options) -> Result<Value> {
     let time = millis(options, "ms", 1000)?;
-    let pin = options.number("pin", 0_u8)? == 1;
+    let pin = match options.text("pin") {
+        None => Pin::Free,
+        Some("apart") => Pin::Apart,
+        Some("together") => Pin::Together,
+        Some(other) => bail!("--pin {other:?}?"),
+    };
     in_threads(options.number("threads", 1)?, pin, move |_| {
         burn(time);
         Ok(Value::Null)
@@ -89,7 +110,7 @@ pub fn duty(options: &Options) -> Result<Value> {
     let time = millis(options, "ms", 1000)?;
     let busy = Duration::from_micros(options.number("busy-us", 1000)?);
     let idle = Duration::from_micros(options.number("idle-us", 1000)?);
-    in_threads(options.number("threads", 1)?, false, move |_| {
+    in_threads(options.number("threads", 1)?, Pin::Free, move |_| {
         let start = Instant::now();
         while start.elapsed() < time {
             burn(busy);
@@ -101,7 +122,9 @@ pub fn duty(options: &Options) -> Result<Value> {
 
 /// `sleepers --threads N`: threads that do nothing.
 pub fn sleepers(options: &Options) -> Result<Value> {
-    in_threads(options.number("threads", 1)?, false, |_| Ok(Value::Null))
+    in_threads(options.number("threads", 1)?, Pin::Free, |_| {
+        Ok(Value::Null)
+    })
 }
 
 /// `record --ms T --idle-us I`: one thread that sleeps over and over and notes how long it waited
@@ -110,7 +133,7 @@ pub fn sleepers(options: &Options) -> Result<Value> {
 pub fn record(options: &Options) -> Result<Value> {
     let time = millis(options, "ms", 1000)?;
     let idle = Duration::from_micros(options.number("idle-us", 1000)?);
-    in_threads(1, false, move |_| {
+    in_threads(1, Pin::Free, move |_| {
         let (mut waits, mut unsplit) = (Vec::new(), Vec::new());
         let start = Instant::now();
         let mut last = own::schedstat()?;
@@ -139,7 +162,7 @@ pub fn pingpong(options: &Options) -> Result<Value> {
         "pipe" => {
             let (first, second) = pipe_pair()?;
             let ends = [first, second].map(std::sync::Mutex::new);
-            in_threads(2, false, move |number| {
+            in_threads(2, Pin::Free, move |number| {
                 let mut ends = ends[number].lock().map_err(|e| anyhow::anyhow!("{e}"))?;
                 Ok(json!(pipe_rounds(&mut ends, number == 0, time, rounds)?))
             })
@@ -183,7 +206,7 @@ fn pipe_rounds(ends: &mut Ends, leader: bool, time: Duration, rounds: u64) -> Re
 
 fn futex_rounds(time: Duration, rounds: u64) -> Result<Value> {
     let turn = Arc::new((AtomicU32::new(0), AtomicBool::new(false)));
-    in_threads(2, false, move |number| {
+    in_threads(2, Pin::Free, move |number| {
         let (word, over) = &*turn;
         let (mine, start, mut done) = (number as u32, Instant::now(), 0_u64);
         loop {

@@ -29,6 +29,7 @@ fn stats(id: &str, name: Option<&str>, wait_ns: u64, frozen_ns: u64) -> Containe
             run_queue_wait,
             ..IntervalHistograms::default()
         },
+        neighbours: Vec::new(),
     }
 }
 

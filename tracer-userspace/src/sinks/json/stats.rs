@@ -7,7 +7,7 @@ use tracer_common::log_linear::lower_edge;
 use super::fields::Fields;
 use super::identity;
 use crate::model::histogram::Histogram;
-use crate::model::stats::{ContainerStats, MemoryStats, SchedStats, ThrottleStats};
+use crate::model::stats::{ContainerStats, MemoryStats, Neighbour, SchedStats, ThrottleStats};
 
 /// Writes the event's own keys.
 pub fn write<M: SerializeMap>(
@@ -36,6 +36,10 @@ pub fn write<M: SerializeMap>(
     fields.maybe("throttle.max_ns", throttled.max())?;
     buckets(fields, "throttle.buckets", throttled)?;
     buckets(fields, "throttle.frozen.buckets", &histograms.frozen_time)?;
+    if !stats.neighbours.is_empty() {
+        let neighbours: Vec<_> = stats.neighbours.iter().map(NeighbourFields).collect();
+        fields.put("sched.run_queue.neighbours", &neighbours)?;
+    }
     stats
         .memory
         .as_ref()
@@ -62,10 +66,28 @@ fn sched<M: SerializeMap>(
     fields.maybe("sched.threads", sched.threads)?;
     fields.put("sched.run_queue.wait_ns", &sched.wait_ns)?;
     fields.put("sched.run_queue.count", &sched.waits)?;
+    fields.put("sched.run_queue.wait_own_ns", &sched.wait_own_ns)?;
+    fields.put("sched.run_queue.wait_others_ns", &sched.wait_others_ns)?;
     fields.put(
         "sched.run_queue.throttled_wait_ns",
         &sched.throttled_wait_ns,
+    )?;
+    fields.put(
+        "sched.run_queue.throttled_wait_ancestor_ns",
+        &sched.ancestor_wait_ns,
     )
+}
+
+/// One of `sched.run_queue.neighbours`.
+struct NeighbourFields<'a>(&'a Neighbour);
+
+impl Serialize for NeighbourFields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = Fields(serializer.serialize_map(None)?);
+        identity::write(&mut fields, &self.0.container)?;
+        fields.put("wait_ns", &self.0.wait_ns)?;
+        fields.0.end()
+    }
 }
 
 fn throttle<M: SerializeMap>(

@@ -106,6 +106,7 @@ fn stats(line: Line) -> Result<(ContainerStats, i64), String> {
             throttled_interval: histogram("throttle.buckets", &line.throttled_interval)?,
             frozen_time: histogram("throttle.frozen.buckets", &line.frozen_time)?,
         },
+        neighbours: Vec::new(),
     };
     Ok((stats, end))
 }
