@@ -2,28 +2,31 @@
 //! how to get it.
 
 mod json;
+mod privileges;
 #[cfg(test)]
 mod tests;
 mod text;
+mod trial;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tracer_common::globals::Signal;
 
+use self::trial::Trial;
+use crate::identity::docker::DockerConfig;
 use crate::kernel::btf::BtfError;
 use crate::kernel::host::{FunctionPrograms, HostFacts};
 use crate::kernel::memory_bounds::{DEFAULT_MAX_CGROUPS, MemoryBounds};
 use crate::kernel::object;
 use crate::kernel::plan::{ForcedSource, Plan, PlanOptions};
+use crate::kernel::privileges::Later;
 pub use crate::kernel::problems::{Problem, fatal};
 
-/// Sockets of container runtimes: the runtime and where it listens.
-const SOCKETS: [(&str, &str); 5] = [
-    ("docker", "/run/docker.sock"),
-    ("docker", "/var/run/docker.sock"),
+/// Sockets of other container runtimes than Docker: the runtime and where it listens.
+const SOCKETS: [(&str, &str); 3] = [
     ("containerd", "/run/containerd/containerd.sock"),
     ("cri-o", "/run/crio/crio.sock"),
     ("podman", "/run/podman/podman.sock"),
@@ -46,6 +49,12 @@ pub struct CheckArgs {
     /// Show the plan with this source of a signal, e.g. throttle=tracepoint
     #[arg(long, value_name = "SIGNAL=SOURCE")]
     pub force_source: Vec<ForcedSource>,
+    /// Docker's socket [default: DOCKER_HOST if it is unix://, /run/docker.sock, /var/run/docker.sock]
+    #[arg(long, value_name = "SOCKET")]
+    pub docker_socket: Option<PathBuf>,
+    /// Only cgroup mounts at or below this directory count, e.g. the host's within a container
+    #[arg(long, value_name = "DIR")]
+    pub cgroup_root: Option<PathBuf>,
 }
 
 /// Everything that `check` found out.
@@ -55,14 +64,22 @@ struct Report {
     bounds: MemoryBounds,
     max_cgroups: u32,
     /// Runtime, socket, and whether it is there.
-    sockets: Vec<(&'static str, &'static str, bool)>,
+    sockets: Vec<(&'static str, PathBuf, bool)>,
+    /// What `run` does with capabilities after attaching.
+    later: Later,
+    /// The programs' trial; none where something is in the way.
+    trial: Option<Trial>,
     problems: Vec<Problem>,
 }
 
 /// Prints what was found. `functions` says whether programs can be attached to functions here,
 /// where that was tried. The exit code is 0 where `run` would work, else 1.
 pub fn run(args: &CheckArgs, functions: FunctionPrograms) -> anyhow::Result<ExitCode> {
-    let report = Report::new(args, functions)?;
+    if let Some(root) = args.cgroup_root.as_deref().filter(|root| !root.is_dir()) {
+        bail!("--cgroup-root {} is no directory", root.display());
+    }
+    let mut report = Report::new(args, functions)?;
+    report.try_programs();
     let mut stdout = io::stdout();
     let text = if args.json {
         format!("{}\n", json::object(&report))
@@ -83,7 +100,7 @@ pub fn run(args: &CheckArgs, functions: FunctionPrograms) -> anyhow::Result<Exit
 impl Report {
     fn new(args: &CheckArgs, functions: FunctionPrograms) -> anyhow::Result<Self> {
         let max_cgroups = args.max_cgroups;
-        let mut host = HostFacts::read(None)?;
+        let mut host = HostFacts::read(args.cgroup_root.as_deref())?;
         host.functions = functions;
         let options = PlanOptions {
             signals: Signal::ALL.to_vec(),
@@ -100,17 +117,42 @@ impl Report {
                 remedy: "build the object first: cargo xtask build-ebpf".to_owned(),
             });
         }
+        let docker = DockerConfig::new(args.docker_socket.clone()).sockets;
+        let others = SOCKETS.map(|(runtime, path)| (runtime, PathBuf::from(path)));
         Ok(Self {
+            later: Later {
+                replaced: Vec::new(),
+                sockets: docker.clone(),
+                sockets_may_come: args.docker_socket.is_some(),
+            },
             host,
             plan,
             bounds,
             max_cgroups,
-            sockets: SOCKETS
-                .iter()
-                .map(|(runtime, path)| (*runtime, *path, Path::new(path).exists()))
+            sockets: docker
+                .into_iter()
+                .map(|path| ("docker", path))
+                .chain(others)
+                .map(|(runtime, path)| {
+                    let found = path.exists();
+                    (runtime, path, found)
+                })
                 .collect(),
+            trial: None,
             problems,
         })
+    }
+
+    /// Loads the programs of the plan, where nothing is known to be in the way.
+    fn try_programs(&mut self) {
+        let Ok(plan) = &self.plan else { return };
+        if !self.problems.is_empty() {
+            return;
+        }
+        match Trial::of(plan, &self.host, self.max_cgroups, &self.later) {
+            Ok(trial) => self.trial = Some(trial),
+            Err(problem) => self.problems.push(problem),
+        }
     }
 
     /// Whether `run` would work.

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
 use crate::analyse::report::Report;
@@ -35,8 +36,8 @@ pub struct ReportArgs {
     /// Leave out damaged lines instead of stopping at the first.
     #[arg(long)]
     pub keep_going: bool,
-    /// Only this container: its name, the beginning of its id, or its cgroup.
-    #[arg(long, value_name = "NAME")]
+    /// Only this container: its name, the beginning of its id, its pod's name, or its cgroup's path.
+    #[arg(long, value_name = "CONTAINER", value_parser = NonEmptyStringValueParser::new())]
     pub container: Option<String>,
     /// Write to a file instead of stdout; an old one is replaced when the report is complete.
     #[arg(long, short, value_name = "FILE")]

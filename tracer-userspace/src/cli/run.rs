@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracer_common::globals::Signal;
 
@@ -37,7 +37,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = event_kind)]
     pub events: Vec<EventKind>,
     /// Only this container: its name, the beginning of its id, its pod's name, or its cgroup's path
-    #[arg(long, value_name = "CONTAINER")]
+    #[arg(long, value_name = "CONTAINER", value_parser = NonEmptyStringValueParser::new())]
     pub container: Option<String>,
     /// Leave out `cpu_throttle` events of shorter intervals; they are counted all the same
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "1ms", value_parser = any_duration)]

@@ -1,5 +1,7 @@
 //! Capabilities of this process, and what limitscope needs which for.
 
+use rustix::thread::CapabilitySet;
+
 /// A set of capabilities (`linux/capability.h`), as `/proc/self/status` shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(pub u64);
@@ -17,8 +19,12 @@ pub struct Capability {
     pub required: bool,
 }
 
+/// Using any file, socket and folder.
+pub const CAP_DAC_OVERRIDE: u32 = 1;
 /// Reading any file.
 pub const CAP_DAC_READ_SEARCH: u32 = 2;
+/// Replacing other users' files in folders with the sticky bit.
+pub const CAP_FOWNER: u32 = 3;
 /// Looking at other users' processes.
 pub const CAP_SYS_PTRACE: u32 = 19;
 /// Everything that has no capability of its own, BPF included.
@@ -61,13 +67,14 @@ pub const CAPABILITIES: [Capability; 7] = [
     Capability {
         number: CAP_SYS_PTRACE,
         name: "CAP_SYS_PTRACE",
-        purpose: "to look into other users' processes",
+        purpose: "to look into other users' processes: their runtimes, and their command lines \
+                  where /proc hides them",
         required: false,
     },
     Capability {
         number: CAP_DAC_READ_SEARCH,
         name: "CAP_DAC_READ_SEARCH",
-        purpose: "to read cgroup files and runtime sockets that belong to others",
+        purpose: "to read cgroup files that belong to others",
         required: false,
     },
     Capability {
@@ -81,10 +88,51 @@ pub const CAPABILITIES: [Capability; 7] = [
 impl Capabilities {
     /// The effective set in the text of `/proc/<pid>/status`.
     pub fn effective(status: &str) -> Option<Self> {
-        let text = status
-            .lines()
-            .find_map(|line| line.strip_prefix("CapEff:"))?;
+        Self::field(status, "CapEff:")
+    }
+
+    /// The bounding set there: what the process can come to hold, also by a program that it starts.
+    pub fn bounding(status: &str) -> Option<Self> {
+        Self::field(status, "CapBnd:")
+    }
+
+    fn field(status: &str, name: &str) -> Option<Self> {
+        let text = status.lines().find_map(|line| line.strip_prefix(name))?;
         u64::from_str_radix(text.trim(), 16).ok().map(Self)
+    }
+
+    /// These and `number`.
+    #[must_use]
+    pub const fn and(self, number: u32) -> Self {
+        if number < u64::BITS {
+            Self(self.0 | 1 << number)
+        } else {
+            self
+        }
+    }
+
+    /// Those that are in `other` too.
+    #[must_use]
+    pub const fn within(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Those that are not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Their names, by number; one that nobody has named yet is `CAP_` and its number.
+    pub fn names(self) -> Vec<String> {
+        (0..u64::BITS)
+            .filter(|number| self.has(*number))
+            .map(|number| {
+                let flag = CapabilitySet::from_bits_retain(1 << number);
+                let name = flag.iter_names().next().map(|(name, _)| name);
+                name.map_or_else(|| format!("CAP_{number}"), |name| format!("CAP_{name}"))
+            })
+            .collect()
     }
 
     /// Whether it holds capability `number`.
@@ -124,6 +172,25 @@ mod tests {
         for broken in ["", "CapEff:", "CapEff:\tnonsense", "CapPrm:\t01"] {
             assert_eq!(Capabilities::effective(broken), None);
         }
+    }
+
+    #[test]
+    fn sets_are_told_by_name() {
+        let held = Capabilities::default()
+            .and(CAP_BPF)
+            .and(CAP_DAC_OVERRIDE)
+            .and(63);
+        assert_eq!(held.names(), ["CAP_DAC_OVERRIDE", "CAP_BPF", "CAP_63"]);
+        let bpf = Capabilities::default().and(CAP_BPF).and(CAP_SYSLOG);
+        assert_eq!(held.within(bpf).names(), ["CAP_BPF"]);
+        assert_eq!(bpf.without(held).names(), ["CAP_SYSLOG"]);
+        assert_eq!(bpf.and(64), bpf);
+        for capability in CAPABILITIES {
+            let alone = Capabilities::default().and(capability.number);
+            assert_eq!(alone.names(), [capability.name]);
+        }
+        let status = "CapEff:\t0000000000000001\nCapBnd:\t0000000000000002\n";
+        assert_eq!(Capabilities::bounding(status), Some(Capabilities(2)));
     }
 
     #[test]

@@ -91,6 +91,13 @@ pub struct HostFacts {
     pub uid: u32,
     /// Effective capabilities.
     pub capabilities: Capabilities,
+    /// The bounding set: what a program that is started from here can come to hold.
+    pub bounding: Capabilities,
+    /// Whether no program that is started from here gets more rights (`no_new_privs`), by file
+    /// capabilities or by sudo.
+    pub no_new_privs: bool,
+    /// The running program's own file, for commands that people are told.
+    pub program: PathBuf,
     /// Whether this is the initial user namespace: capabilities of others do not count for BPF.
     pub initial_user_namespace: bool,
     /// Whether this is the initial PID namespace: elsewhere `/proc` has other numbers than the
@@ -134,6 +141,9 @@ impl HostFacts {
                 expected: "effective capabilities",
                 text: shortened(&status),
             })?,
+            bounding: Capabilities::bounding(&status).unwrap_or_default(),
+            no_new_privs: status.lines().any(|line| line == "NoNewPrivs:\t1"),
+            program: std::env::current_exe().unwrap_or_else(|_| "limitscope".into()),
             initial_user_namespace: is_namespace("/proc/self/ns/user", INITIAL_USER_NAMESPACE),
             initial_pid_namespace: is_namespace("/proc/self/ns/pid", INITIAL_PID_NAMESPACE),
             perf_event_paranoid: sysctl("perf_event_paranoid"),

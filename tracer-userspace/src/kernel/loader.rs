@@ -3,7 +3,10 @@
 //! Everything lives as long as [`Tracer`]: programs are attached by links that the kernel drops
 //! with this process, so nothing stays behind after a SIGKILL. Nothing is pinned.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::{
+    os::fd::{AsFd, AsRawFd},
+    time::Instant,
+};
 
 use super::{
     mapped::MappedArray,
@@ -192,6 +195,32 @@ impl Tracer {
         result
     }
 
+    /// Loads programs by name without attaching them, and tells what that took.
+    pub fn load_only(&mut self, names: &[&str]) -> Result<Vec<ProgramLoad>, LoadError> {
+        let btf = Btf::from_sys_fs()?;
+        let mut loads = Vec::with_capacity(names.len());
+        for &name in names {
+            let begin = Instant::now();
+            load(&mut self.ebpf, name, &btf)?;
+            let load_ns = begin.elapsed().as_nanos() as u64;
+            let verified = self.program_cost(name).map(|it| it.verified_instructions);
+            loads.push(ProgramLoad {
+                name: name.to_owned(),
+                verified_instructions: verified.filter(|count| *count > 0),
+                load_ns,
+            });
+        }
+        Ok(loads)
+    }
+
+    /// Reads a map, to see whether the kernel lets this thread.
+    pub fn maps_answer(&self) -> std::io::Result<()> {
+        self.counters
+            .get(&0, 0)
+            .map(drop)
+            .map_err(std::io::Error::other)
+    }
+
     /// Gives back the memory that only attaching needs.
     pub fn finish_attaching(&mut self) {
         self.btf = None;
@@ -280,38 +309,47 @@ fn function(program: &str) -> Result<&'static str, LoadError> {
         .ok_or_else(|| LoadError::NoProgram(program.to_owned()))
 }
 
+/// What loading one program took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramLoad {
+    /// Its name.
+    pub name: String,
+    /// Instructions that the verifier went through; `None` where the kernel does not tell (before
+    /// 5.16).
+    pub verified_instructions: Option<u64>,
+    /// Time of the call, verification and compilation, in nanoseconds.
+    pub load_ns: u64,
+}
+
+fn load<'a>(ebpf: &'a mut Ebpf, name: &str, btf: &Btf) -> Result<&'a mut Program, LoadError> {
+    let missing = || LoadError::NoProgram(name.to_owned());
+    let program = ebpf.program_mut(name).ok_or_else(missing)?;
+    let loaded = match program {
+        Program::BtfTracePoint(program) => program.load(name, btf),
+        Program::FEntry(program) => program.load(function(name)?, btf),
+        Program::FExit(program) => program.load(function(name)?, btf),
+        Program::KProbe(program) => program.load(),
+        _ => return Err(missing()),
+    };
+    loaded.map_err(|source| LoadError::Load {
+        name: name.to_owned(),
+        source: Box::new(source),
+    })?;
+    Ok(program)
+}
+
 fn attach(ebpf: &mut Ebpf, name: &str, btf: &Btf) -> Result<(), LoadError> {
-    let program = ebpf
-        .program_mut(name)
-        .ok_or_else(|| LoadError::NoProgram(name.to_owned()))?;
-    let refused = |source| LoadError::Load {
-        name: name.to_owned(),
-        source: Box::new(source),
-    };
-    let failed = |source| LoadError::Attach {
-        name: name.to_owned(),
-        source: Box::new(source),
-    };
-    match program {
-        Program::BtfTracePoint(program) => {
-            program.load(name, btf).map_err(refused)?;
-            program.attach().map_err(failed)?;
-        }
-        Program::FEntry(program) => {
-            program.load(function(name)?, btf).map_err(refused)?;
-            program.attach().map_err(failed)?;
-        }
-        Program::FExit(program) => {
-            program.load(function(name)?, btf).map_err(refused)?;
-            program.attach().map_err(failed)?;
-        }
-        Program::KProbe(program) => {
-            program.load().map_err(refused)?;
-            program.attach(function(name)?, 0).map_err(failed)?;
-        }
+    let attached = match load(ebpf, name, btf)? {
+        Program::BtfTracePoint(program) => program.attach().map(drop),
+        Program::FEntry(program) => program.attach().map(drop),
+        Program::FExit(program) => program.attach().map(drop),
+        Program::KProbe(program) => program.attach(function(name)?, 0).map(drop),
         _ => return Err(LoadError::NoProgram(name.to_owned())),
-    }
-    Ok(())
+    };
+    attached.map_err(|source| LoadError::Attach {
+        name: name.to_owned(),
+        source: Box::new(source),
+    })
 }
 
 /// Takes a map out of the object as the type it should have.

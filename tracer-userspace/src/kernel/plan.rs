@@ -50,6 +50,8 @@ pub struct Plan {
     pub lacking: Vec<&'static str>,
     /// Whether the kernel counts the maps' memory against `RLIMIT_MEMLOCK` (before 5.11).
     pub memory_is_locked: bool,
+    /// Where the kernel's per-CPU data is, by which a victim's memory is added up exactly.
+    pub per_cpu_offset: SymbolAddress,
     /// Label of the hierarchy whose cgroups have slots.
     hierarchy: String,
 }
@@ -96,6 +98,7 @@ impl Plan {
             signals,
             lacking: needs::lacking(btf)?,
             memory_is_locked: optional(btf.member("bpf_map", "memory.pages"))?.is_some(),
+            per_cpu_offset: address,
             hierarchy: String::new(),
         };
         plan.set_globals(host, options);

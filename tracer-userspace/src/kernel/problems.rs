@@ -1,10 +1,14 @@
 //! Reasons for which nothing can be traced, found before anything is loaded.
 
+use std::io;
+
 use tracer_common::globals::Signal;
 
 use super::btf::BtfError;
-use super::capabilities::{CAP_SYS_RESOURCE, Capability};
+use super::capabilities::{CAP_SYS_RESOURCE, Capabilities, Capability};
+use super::grants;
 use super::host::{HostFacts, Lockdown};
+use super::loader::LoadError;
 use super::plan::{Plan, Source};
 
 /// Why `run` cannot work, and what to do about it.
@@ -17,7 +21,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// With both texts.
+    pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             what: what.into(),
             remedy: remedy.into(),
@@ -79,15 +84,11 @@ fn privileges(host: &HostFacts) -> Vec<Problem> {
             0 => "root without all capabilities, as in a container".to_owned(),
             uid => format!("user {uid}"),
         };
-        let remedy = if host.uid == 0 {
-            "give the container --cap-add BPF --cap-add PERFMON, or --privileged"
-        } else {
-            "run it with sudo, or give the program what it needs: sudo setcap \
-             cap_bpf,cap_perfmon=ep FILE"
-        };
+        let none = Capabilities::default();
+        let wanted = missing.iter().fold(none, |set, it| set.and(it.number));
         return vec![Problem::new(
             format!("missing capabilities: {list}. This process is {who}"),
-            remedy,
+            grants::remedy(host, wanted),
         )];
     }
     if !host.initial_user_namespace {
@@ -97,6 +98,64 @@ fn privileges(host: &HostFacts) -> Vec<Problem> {
         )];
     }
     Vec::new()
+}
+
+/// A refusal of the kernel that nothing announced, with the likely reason and the end of the
+/// verifier's log.
+pub fn refused(error: &LoadError) -> Problem {
+    let what = error.to_string();
+    let lines: Vec<&str> = what.lines().collect();
+    let tail = lines
+        .len()
+        .saturating_sub(LOG_LINES)
+        .max(1)
+        .min(lines.len());
+    let mut short = lines.first().copied().unwrap_or_default().to_owned();
+    for line in &lines[tail..] {
+        short.push('\n');
+        short.push_str(line);
+    }
+    Problem::new(short, likely_reason(errno(error), &what))
+}
+
+/// Lines at the end of the verifier's log that say what it did not like.
+const LOG_LINES: usize = 12;
+
+fn likely_reason(code: Option<i32>, text: &str) -> &'static str {
+    if [
+        "unknown func bpf_probe_read",
+        "cannot use helper bpf_probe_read",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
+    {
+        return "the kernel is locked down to confidentiality, where BPF programs may not read its \
+                memory: boot with lockdown=integrity or lockdown=none";
+    }
+    match code {
+        Some(libc::EPERM | libc::EACCES) => {
+            "the kernel forbids it although the capabilities are there: a security module (the \
+             audit log names it), a seccomp filter (in a container), or before Linux 5.11 the \
+             limit of locked memory (ulimit -l unlimited)"
+        }
+        Some(libc::ENOMEM) => "there is not enough kernel memory: take fewer with --max-cgroups",
+        _ => "please report it, with the kernel's release and its distribution",
+    }
+}
+
+/// The system's error at the bottom of another.
+fn errno(error: &LoadError) -> Option<i32> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(code) = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error)
+        {
+            return Some(code);
+        }
+        next = error.source();
+    }
+    None
 }
 
 fn too_old(plan: &Plan) -> Option<Problem> {
@@ -167,4 +226,53 @@ fn nothing_to_measure(plan: &Plan) -> Option<Problem> {
         format!("nothing can be measured here: {}", reasons.join("; ")),
         "use a kernel that is built with what is named",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::programs::ProgramError;
+
+    use super::*;
+
+    fn refusal(code: i32, text: &str) -> LoadError {
+        let error = aya::sys::SyscallError {
+            call: "bpf_prog_load",
+            io_error: io::Error::from_raw_os_error(code),
+        };
+        LoadError::Load {
+            name: format!("sched_switch{text}"),
+            source: Box::new(ProgramError::SyscallError(error)),
+        }
+    }
+
+    #[test]
+    fn a_refusal_has_its_likely_reason() {
+        for (code, log, reason) in [
+            (libc::EPERM, "", "security module"),
+            (libc::ENOMEM, "", "--max-cgroups"),
+            (libc::E2BIG, "too many", "report"),
+            (
+                libc::EINVAL,
+                "unknown func bpf_probe_read_kernel#113",
+                "lockdown",
+            ),
+        ] {
+            let Problem { what, remedy } = refused(&refusal(code, log));
+            assert!(
+                what.contains("sched_switch") && what.contains(log),
+                "{what}"
+            );
+            assert!(remedy.contains(reason), "{remedy}");
+        }
+    }
+
+    #[test]
+    fn a_long_log_is_told_by_its_end() {
+        let lines: Vec<_> = (0..5_000).map(|line| format!("\n{line}: r0 = 0")).collect();
+        let log = lines.concat();
+        let Problem { what, .. } = refused(&refusal(libc::EACCES, &log));
+        assert_eq!(what.lines().count(), 1 + LOG_LINES);
+        assert!(what.contains("sched_switch") && what.contains("\n4999: r0 = 0"));
+        assert!(!what.contains("\n4900:"));
+    }
 }

@@ -130,6 +130,8 @@ pub struct AgentEvent {
     pub plan: PlanSummary,
     /// Everything lost since the start.
     pub lost: Lost,
+    /// Names of the capabilities that it still holds, having given up the others.
+    pub capabilities: Vec<String>,
     /// Its own cost; none at the start.
     pub cost: Option<AgentCost>,
     /// Time from the start of the process until all hooks were attached, in nanoseconds.

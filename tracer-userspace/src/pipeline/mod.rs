@@ -36,6 +36,7 @@ use crate::{
         host::HostFacts,
         loader::{LoadRequest, Tracer},
         plan::Plan,
+        privileges::Later,
         rings::RingReader,
     },
     sinks::output::Closed,
@@ -101,8 +102,17 @@ pub async fn run(
     pipeline.tracer_mut().finish_attaching();
     events.drain(usize::MAX, |bytes| pipeline.early_record(bytes));
 
+    let sockets_may_come = options.docker_socket.is_some();
+    let docker = DockerConfig::new(options.docker_socket);
+    // Nothing has made a thread yet.
+    pipeline.give_up_capabilities(&Later {
+        replaced: outputs.replaced(),
+        sockets: docker.sockets.clone(),
+        sockets_may_come,
+    });
+
     let (sender, mut names) = mpsc::channel(NAME_MESSAGES);
-    let docker = DockerNames::spawn(DockerConfig::new(options.docker_socket), sender);
+    let docker = DockerNames::spawn(docker, sender);
     let sources: [&dyn NameSource; 1] = [&docker];
 
     let mut closed = pipeline.start(&mut outputs, options.started_ns).is_err();

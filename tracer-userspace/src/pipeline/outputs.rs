@@ -115,6 +115,13 @@ impl Outputs {
         })
     }
 
+    /// Files that are replaced at the end of the run.
+    pub fn replaced(&self) -> Vec<PathBuf> {
+        let report = self.report_file.as_ref();
+        let file = report.and_then(|(file, _)| file.replaced());
+        file.map(PathBuf::from).into_iter().collect()
+    }
+
     /// Whether the user wants events of this kind.
     pub fn wants(&self, kind: EventKind) -> bool {
         kind == EventKind::Agent || self.kinds.contains(&kind)

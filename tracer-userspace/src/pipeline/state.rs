@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::time::ClockId;
 use tokio::time::Instant;
 use tracer_common::globals::Signal;
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use super::{
     compose::{self, clock_ns},
@@ -27,10 +27,12 @@ use crate::{
         names::{NameMessage, NameSource, SourceState},
     },
     kernel::{
+        capabilities::Capabilities,
         cgroup_files::ControllerFiles,
         host::HostFacts,
         loader::Tracer,
         plan::{Plan, Source},
+        privileges::{self, Later},
     },
     model::{
         event::{AgentPhase, EventBody, EventKind, Lifecycle},
@@ -56,6 +58,8 @@ pub struct Pipeline {
     files: Files,
     cost: OwnCost,
     plan: PlanSummary,
+    /// Held for the rest of the run.
+    capabilities: Capabilities,
     slot_hierarchy: u32,
     memory_hierarchy: u32,
     page_size: u64,
@@ -93,6 +97,7 @@ impl Pipeline {
             files,
             cost: OwnCost::new(host.page_size),
             plan: plan.summary(),
+            capabilities: host.capabilities,
             slot_hierarchy,
             memory_hierarchy: memory.map_or(0, |hierarchy| hierarchy.id),
             page_size: host.page_size,
@@ -109,6 +114,23 @@ impl Pipeline {
     /// For attaching.
     pub const fn tracer_mut(&mut self) -> &mut Tracer {
         &mut self.tracer
+    }
+
+    /// Gives up every capability that the rest of the run can do without. To be called while there
+    /// is one thread.
+    pub fn give_up_capabilities(&mut self, later: &Later) {
+        match privileges::give_up(later, || self.tracer.maps_answer()) {
+            Ok(kept) => self.capabilities = kept,
+            Err(error) => warn!("capabilities could not be given up: {error}"),
+        }
+        match &self.capabilities.names()[..] {
+            [] => info!("no capability is held for the rest of the run"),
+            names => info!("held for the rest of the run: {}", names.join(", ")),
+        }
+        match privileges::threads_with_more(self.capabilities) {
+            0 => {}
+            more => warn!("{more} threads hold capabilities that are not needed any more"),
+        }
     }
 
     /// A record from before the start: only births and deaths count.

@@ -212,6 +212,7 @@ pub fn agent() -> AgentEvent {
             reads: 7,
             unseen_throttle_ns: 8,
         },
+        capabilities: vec!["CAP_SYS_PTRACE".into()],
         cost: Some(AgentCost {
             bpf_ns_per_switch: None,
             cpu_ratio: 0.004,

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::Report;
-use crate::kernel::capabilities::CAPABILITIES;
+use super::privileges::Standing;
+use super::trial::Trial;
+use crate::kernel::capabilities::Capabilities;
+use crate::kernel::grants::{self, Use};
 
 /// Version of the object's form.
 const SCHEMA_VERSION: u32 = 1;
@@ -23,10 +26,12 @@ pub fn object(report: &Report) -> Value {
         "cgroups": cgroups(report),
         "runtimes": report.sockets.iter().map(|(runtime, socket, found)| json!({
             "runtime": runtime,
-            "socket": socket,
+            "socket": socket.to_string_lossy(),
             "found": found,
         })).collect::<Vec<_>>(),
         "memory": memory(report),
+        "programs": programs(report),
+        "warnings": report.trial.as_ref().map(Trial::warnings).unwrap_or_default(),
     })
 }
 
@@ -54,16 +59,46 @@ fn host(report: &Report) -> Value {
 
 fn privileges(report: &Report) -> Value {
     let held = report.host.capabilities;
+    let one = |standing: &Standing| {
+        let missed = standing.is_missed(held);
+        let alone = Capabilities::default().and(standing.capability.number);
+        json!({
+            "name": standing.capability.name,
+            "held": standing.held,
+            "required": standing.capability.required,
+            "purpose": standing.capability.purpose,
+            "needless_because": match standing.use_here {
+                Use::Needless(why) => Some(why),
+                Use::Required | Use::Wanted => None,
+            },
+            "kept_after_attaching": standing.kept,
+            "remedy": missed.then(|| grants::remedy(&report.host, alone)),
+        })
+    };
     json!({
         "uid": report.host.uid,
         "sufficient": held.may_trace() && report.host.initial_user_namespace,
-        "capabilities": CAPABILITIES.iter().map(|capability| json!({
-            "name": capability.name,
-            "held": held.has(capability.number),
-            "required": capability.required,
-            "purpose": capability.purpose,
-        })).collect::<Vec<_>>(),
+        "no_new_privs": report.host.no_new_privs,
+        "capabilities": report.standings().iter().map(one).collect::<Vec<_>>(),
+        "held_and_needless": report.needless().names(),
+        "held_after_attaching": report.trial.as_ref()
+            .and_then(|trial| trial.kept)
+            .map(Capabilities::names),
     })
+}
+
+/// What loading each program took; empty where they were not loaded.
+fn programs(report: &Report) -> Vec<Value> {
+    let programs = report.trial.iter().flat_map(|trial| &trial.programs);
+    programs
+        .map(|program| {
+            json!({
+                "name": program.name,
+                "verified_instructions": program.verified_instructions,
+                "load_ns": program.load_ns,
+            })
+        })
+        .collect()
 }
 
 /// The plan, or `null` where the kernel's BTF could not be read.

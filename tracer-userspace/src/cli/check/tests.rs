@@ -1,25 +1,32 @@
 //! What `check` says of this machine and of worse ones.
 
+use serde_json::json;
+
 use super::*;
 use crate::kernel::capabilities::{
     CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE, Capabilities,
 };
 use crate::kernel::host::{Lockdown, MemlockLimit};
+use crate::kernel::kallsyms::SymbolAddress;
+use crate::kernel::loader::ProgramLoad;
 
 fn report() -> Report {
-    let mut report = Report::new(
-        &CheckArgs {
-            json: false,
-            max_cgroups: 1_000,
-            force_source: Vec::new(),
-        },
-        FunctionPrograms {
-            fexit: Some(false),
-            kprobe: None,
-        },
-    )
-    .unwrap();
+    let args = CheckArgs {
+        json: false,
+        max_cgroups: 1_000,
+        force_source: Vec::new(),
+        docker_socket: Some("/nowhere/docker.sock".into()),
+        cgroup_root: None,
+    };
+    let functions = FunctionPrograms {
+        fexit: Some(false),
+        kprobe: None,
+    };
+    let mut report = Report::new(&args, functions).unwrap();
     report.host.capabilities = capabilities(&[CAP_BPF, CAP_PERFMON]);
+    report.host.bounding = Capabilities(u64::MAX);
+    report.host.no_new_privs = false;
+    report.host.program = "/opt/limitscope".into();
     report.host.uid = 1_000;
     report.host.initial_user_namespace = true;
     report
@@ -52,9 +59,11 @@ fn missing_capabilities_are_named_with_their_purpose() {
     let Problem { what, remedy } = problem(&report);
     assert!(what.contains("CAP_PERFMON (to attach"), "{what}");
     assert!(!what.contains("CAP_BPF"), "{what}");
-    assert!(remedy.contains("sudo"), "{remedy}");
+    let command = "sudo setcap cap_bpf,cap_perfmon=ep /opt/limitscope";
+    assert!(remedy.ends_with(command), "{remedy}");
 
     report.host.capabilities = capabilities(&[]);
+    report.host.bounding = capabilities(&[]);
     report.host.uid = 0;
     let Problem { what, remedy } = problem(&report);
     assert!(
@@ -62,6 +71,7 @@ fn missing_capabilities_are_named_with_their_purpose() {
         "{what}"
     );
     assert!(remedy.contains("--cap-add BPF"), "{remedy}");
+    report.host.bounding = Capabilities(u64::MAX);
 
     report.host.capabilities = capabilities(&[CAP_SYS_ADMIN]);
     assert_eq!(problems(&report), []);
@@ -142,8 +152,10 @@ fn the_json_object_has_the_agreed_keys() {
             "plan",
             "privileges",
             "problems",
+            "programs",
             "runtimes",
             "schema_version",
+            "warnings",
             "works"
         ]
     );
@@ -155,6 +167,116 @@ fn the_json_object_has_the_agreed_keys() {
     assert_eq!(slots.filter(|cgroup| cgroup["slots"] == true).count(), 1);
     report.plan = Err(BtfError::Magic(1));
     assert!(json::object(&report)["plan"].is_null());
+}
+
+fn program(name: &str, count: Option<u64>) -> ProgramLoad {
+    ProgramLoad {
+        name: name.to_owned(),
+        verified_instructions: count,
+        load_ns: 2_000_000,
+    }
+}
+
+#[test]
+fn the_trial_of_the_programs_is_told() {
+    let mut report = report();
+    assert_eq!(json::object(&report)["programs"], json!([]));
+    report.trial = Some(Trial {
+        programs: vec![
+            program("small", Some(699_999)),
+            program("large", Some(700_000)),
+            program("old", None),
+        ],
+        kept: Some(capabilities(&[CAP_BPF])),
+    });
+    let object = json::object(&report);
+    let large = json!({"name": "large", "verified_instructions": 700_000, "load_ns": 2_000_000});
+    assert_eq!(object["programs"][1], large);
+    assert!(object["programs"][2]["verified_instructions"].is_null());
+    let warnings = object["warnings"].as_array().unwrap();
+    assert!(warnings.len() == 1 && warnings[0].as_str().unwrap().contains("for large,"));
+    let text = text::render(&report, false);
+    assert!(text.contains("3 for a trial, in 6 ms"), "{text}");
+    assert!(text.contains("700000 of 1000000 instructions at most, for large"));
+    assert!(text.contains("missing near the limit"), "{text}");
+}
+
+#[test]
+fn each_capability_has_its_use_its_fate_and_its_remedy() {
+    let mut report = report();
+    report.host.capabilities = capabilities(&[0, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN]);
+    report.plan.as_mut().unwrap().per_cpu_offset = SymbolAddress::Hidden;
+    report.plan.as_mut().unwrap().memory_is_locked = false;
+    report.trial = Some(Trial {
+        programs: Vec::new(),
+        kept: Some(capabilities(&[CAP_BPF])),
+    });
+    let object = json::object(&report);
+    let privileges = &object["privileges"];
+    let one = |name: &str| {
+        let all = privileges["capabilities"].as_array().unwrap();
+        all.iter().find(|it| it["name"] == name).unwrap().clone()
+    };
+    assert_eq!(one("CAP_BPF")["kept_after_attaching"], true);
+    assert_eq!(one("CAP_PERFMON")["kept_after_attaching"], false);
+    assert!(one("CAP_BPF")["remedy"].is_null());
+    let remedy = one("CAP_SYSLOG")["remedy"].as_str().unwrap().to_owned();
+    assert!(remedy.ends_with("setcap cap_bpf,cap_perfmon,cap_syslog=ep /opt/limitscope"));
+    assert!(one("CAP_SYS_RESOURCE")["remedy"].is_null());
+    assert!(one("CAP_SYS_RESOURCE")["needless_because"].is_string());
+    assert_eq!(
+        privileges["held_and_needless"],
+        json!(["CAP_CHOWN", "CAP_SYS_ADMIN"])
+    );
+    assert_eq!(privileges["held_after_attaching"], json!(["CAP_BPF"]));
+
+    let text = text::render(&report, false);
+    for line in [
+        "CAP_BPF              to make maps and load programs; kept after attaching",
+        "CAP_PERFMON          to attach programs that read kernel memory; given up after attaching",
+        "CAP_SYS_ADMIN        not needed here: CAP_BPF and CAP_PERFMON are enough; given up",
+        "CAP_SYSLOG           not held: ",
+        "others               CAP_CHOWN: held and not needed",
+        "CAP_SYS_PTRACE       not held: ",
+        "cap_bpf,cap_perfmon,cap_syslog,cap_sys_ptrace,cap_dac_read_search=ep /opt/limitscope",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in {text}");
+    }
+    assert!(!text.contains("CAP_SYS_RESOURCE"));
+
+    // It does for both that are required, and is then of use.
+    report.host.capabilities = capabilities(&[CAP_SYS_ADMIN]);
+    let text = text::render(&report, false);
+    assert!(
+        text.contains("ok      CAP_SYS_ADMIN        does for CAP_BPF"),
+        "{text}"
+    );
+    assert!(!text.contains("missing CAP_BPF"), "{text}");
+}
+
+#[test]
+fn settings_of_the_kernel_have_a_line_with_what_they_mean() {
+    let mut report = report();
+    report.host.perf_event_paranoid = Some(3);
+    report.host.unprivileged_bpf_disabled = Some(2);
+    report.host.tracefs = None;
+    report.plan.as_mut().unwrap().memory_is_locked = true;
+    report.host.memlock.hard = Some(65_536);
+    let text = text::render(&report, false);
+    for words in [
+        "kernel.perf_event_paranoid=3); nothing but kprobes needs them",
+        "kernel.unprivileged_bpf_disabled=2), and not needed",
+        "not mounted, and not needed",
+        "missing locked memory        limited to 64 KiB",
+    ] {
+        assert!(text.contains(words), "{words:?} is not in {text}");
+    }
+    report.host.perf_event_paranoid = Some(2);
+    report.host.unprivileged_bpf_disabled = Some(0);
+    report.host.memlock.hard = None;
+    let text = text::render(&report, false);
+    assert!(!text.contains("perf events") && !text.contains("unprivileged BPF"));
+    assert!(text.contains("ok      locked memory"), "{text}");
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! `check` for people: short sections, one line for each thing.
 
+mod kernel;
+mod privileges;
+
 use std::fmt::{self, Write};
 
 use super::Report;
-use crate::kernel::capabilities::{CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAPABILITIES};
+use super::trial::VERIFIER_LIMIT;
 use crate::kernel::cgroup_mounts::Hierarchy;
-use crate::kernel::host::Lockdown;
-use crate::sinks::text::{Bytes, Visible};
+use crate::sinks::text::{Bytes, Nanos, Visible};
 
 /// Width of the names at the left.
 const NAME_WIDTH: usize = 20;
@@ -44,6 +46,7 @@ impl Page {
         self.kernel(report)?;
         self.privileges(report)?;
         self.plan(report)?;
+        self.programs(report)?;
         self.cgroups(report)?;
         self.runtimes(report)?;
         self.memory(report)?;
@@ -74,127 +77,27 @@ impl Page {
         self.line(Mark::Neutral, "", format_args!("{}", Visible(text)))
     }
 
-    fn kernel(&mut self, report: &Report) -> fmt::Result {
-        let host = &report.host;
-        self.section("Kernel")?;
+    /// What the verifier made of the programs.
+    fn programs(&mut self, report: &Report) -> fmt::Result {
+        let Some(trial) = &report.trial else {
+            return Ok(());
+        };
+        self.section("Programs")?;
+        let ns = trial.programs.iter().map(|program| program.load_ns).sum();
         self.line(
-            Mark::Neutral,
-            "release",
-            format_args!(
-                "{}; {} of {} possible CPUs online, pages of {}",
-                Visible(&host.kernel_release),
-                host.online_cpus,
-                host.possible_cpus,
-                Bytes(host.page_size)
-            ),
+            Mark::Ok,
+            "loaded",
+            format_args!("{} for a trial, in {}", trial.programs.len(), Nanos(ns)),
         )?;
-        match (&report.plan, host.btf_bytes) {
-            (Ok(_), Some(bytes)) => {
-                self.line(Mark::Ok, "types (BTF)", format_args!("{}", Bytes(bytes)))?;
-            }
-            (Ok(_), None) => self.line(Mark::Ok, "types (BTF)", format_args!(""))?,
-            (Err(error), _) => self.line(Mark::Missing, "types (BTF)", format_args!("{error}"))?,
-        }
-        let locked = host.lockdown == Lockdown::Confidentiality;
-        self.line(
-            if locked { Mark::Missing } else { Mark::Ok },
-            "lockdown",
-            format_args!(
-                "{}",
-                match host.lockdown {
-                    Lockdown::Unknown => "none that this machine shows",
-                    other => other.name(),
-                }
-            ),
-        )?;
-        match host.functions.fexit {
-            Some(true) => self.line(Mark::Ok, "fentry and fexit", format_args!("work"))?,
-            Some(false) => self.line(
-                Mark::Neutral,
-                "fentry and fexit",
-                format_args!("not on this kernel"),
-            )?,
-            None => {}
-        }
-        match &host.functions.kprobe {
-            Some(Ok(())) => self.line(Mark::Ok, "kprobes", format_args!("work"))?,
-            Some(Err(why)) => {
-                self.line(Mark::Neutral, "kprobes", format_args!("{}", Visible(why)))?;
-            }
-            None => {}
-        }
-        match &host.tracefs {
-            Some(path) => self.line(
-                Mark::Neutral,
-                "tracefs",
-                format_args!("{} (not needed)", Visible(&path.to_string_lossy())),
-            )?,
-            None => self.line(
-                Mark::Neutral,
-                "tracefs",
-                format_args!("not mounted, and not needed"),
-            )?,
-        }
-        if host.bpf_stats_enabled == Some(1) {
-            self.line(Mark::Ok, "own cost", format_args!("measured by the kernel"))
-        } else {
+        if let Some((name, count)) = trial.largest() {
             self.line(
                 Mark::Neutral,
-                "own cost",
-                format_args!("not measured; to see it: sysctl kernel.bpf_stats_enabled=1"),
-            )
-        }
-    }
-
-    fn privileges(&mut self, report: &Report) -> fmt::Result {
-        let host = &report.host;
-        let held = host.capabilities;
-        self.section(&format!("Privileges (user {})", host.uid))?;
-        for capability in &CAPABILITIES {
-            let has = held.has(capability.number);
-            let mark = match (has, capability.required) {
-                (true, _) => Mark::Ok,
-                (false, true) if !held.may_trace() => Mark::Missing,
-                (false, _) => Mark::Neutral,
-            };
-            let needless = match capability.number {
-                // Only a stand-in: nobody should go and get it.
-                CAP_SYS_ADMIN => true,
-                CAP_SYS_RESOURCE => report
-                    .plan
-                    .as_ref()
-                    .is_ok_and(|plan| !plan.memory_is_locked),
-                _ => false,
-            };
-            if needless && !has {
-                continue;
-            }
-            let absent = if has || mark == Mark::Missing {
-                ""
-            } else {
-                "not held: "
-            };
-            self.line(
-                mark,
-                capability.name,
-                format_args!("{absent}{}", capability.purpose),
+                "verifier",
+                format_args!("{count} of {VERIFIER_LIMIT} instructions at most, for {name}"),
             )?;
         }
-        if !host.initial_user_namespace {
-            self.line(
-                Mark::Missing,
-                "user namespace",
-                format_args!("not the host's: capabilities do not count for BPF"),
-            )?;
-        }
-        if !host.initial_pid_namespace {
-            self.line(
-                Mark::Neutral,
-                "PID namespace",
-                format_args!(
-                    "not the host's: command lines cannot be read (in a container: --pid=host)"
-                ),
-            )?;
+        for warning in trial.warnings() {
+            self.line(Mark::Missing, "near the limit", format_args!("{warning}"))?;
         }
         Ok(())
     }
@@ -250,7 +153,8 @@ impl Page {
         self.section("Container runtimes")?;
         let found: Vec<_> = report.sockets.iter().filter(|(.., found)| *found).collect();
         for (runtime, socket, _) in &found {
-            self.line(Mark::Ok, runtime, format_args!("{socket}"))?;
+            let socket = socket.to_string_lossy();
+            self.line(Mark::Ok, runtime, format_args!("{}", Visible(&socket)))?;
         }
         if found.is_empty() {
             self.line(

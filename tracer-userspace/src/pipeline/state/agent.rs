@@ -21,6 +21,7 @@ impl Pipeline {
             phase,
             plan: self.plan.clone(),
             lost: self.lost(outputs),
+            capabilities: self.capabilities.names(),
             cost,
             attached_after_ns: self.attached_after_ns,
         };

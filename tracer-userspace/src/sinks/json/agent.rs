@@ -12,6 +12,7 @@ use crate::sinks::text::Bounded;
 pub fn write<M: SerializeMap>(fields: &mut Fields<M>, agent: &AgentEvent) -> Result<(), M::Error> {
     fields.put("agent.phase", agent.phase.name())?;
     fields.put("agent.attached_after_ns", &agent.attached_after_ns)?;
+    fields.put("agent.capabilities", &agent.capabilities)?;
     lost(fields, &agent.lost)?;
     if let Some(cost) = &agent.cost {
         self::cost(fields, cost)?;

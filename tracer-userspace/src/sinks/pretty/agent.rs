@@ -86,5 +86,14 @@ fn plan(out: &mut Vec<u8>, styles: &Styles, agent: &AgentEvent) -> io::Result<()
         "",
         "cgroups",
         Visible(&agent.plan.cgroup_hierarchy)
+    )?;
+    let held = match &agent.capabilities[..] {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    };
+    writeln!(
+        out,
+        "{:INDENT$}{dim}{:<16}{dim:#}  {held}",
+        "", "capabilities"
     )
 }

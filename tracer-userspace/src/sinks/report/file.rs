@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use tempfile::NamedTempFile;
 use thiserror::Error;
 
@@ -65,11 +66,17 @@ impl ReportFile {
         let file = tempfile::Builder::new()
             .prefix(".limitscope-")
             .permissions(new_file())
-            .tempfile_in(folder)?;
+            .tempfile_in(folder)
+            .map_err(|error| reason(folder, &error))?;
         if let Ok(old) = old {
             file.as_file().set_permissions(old.permissions())?;
         }
         Ok((real, Target::Replaced(file)))
+    }
+
+    /// The file that will be replaced; `None` where it is written in place.
+    pub fn replaced(&self) -> Option<&Path> {
+        matches!(self.target, Target::Replaced(_)).then_some(&*self.path)
     }
 
     /// Writes the whole report.
@@ -86,6 +93,16 @@ impl ReportFile {
                 }),
         };
         result.map_err(|source| FileError { path, source })
+    }
+}
+
+/// Why no file could be made in `folder`, without the name of the temporary one, which nobody has
+/// heard of and which tempfile puts into its errors.
+fn reason(folder: &Path, error: &io::Error) -> io::Error {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    match accessat(CWD, folder, access, AtFlags::EACCESS) {
+        Err(errno) => errno.into(),
+        Ok(()) => error.kind().into(),
     }
 }
 
