@@ -138,6 +138,11 @@ impl Agent {
     pub fn start(args: &[&str]) -> Result<Self> {
         let mut command = command([&["run", "--format", "json"], args].concat())?;
         command.args(more_arguments());
+        Self::start_command(command)
+    }
+
+    /// The same of a command that writes JSON lines to stdout.
+    pub fn start_command(command: Command) -> Result<Self> {
         let agent = Self::spawn(command)?;
         let started = agent.wait_for("the start of the agent", |line| {
             line.kind() == "agent" && line.value["agent.phase"] == "start"

@@ -14,6 +14,7 @@ pub mod histogram;
 pub mod mounts;
 pub mod oom;
 pub mod referee;
+pub mod rights;
 pub mod sandbox;
 pub mod wait;
 pub mod workload;

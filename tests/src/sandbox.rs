@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use rustix::mount::{MountFlags, mount};
 
 /// Has the child live in a mount namespace of its own, with an empty tmpfs of this size mounted on
 /// `dir`; nothing of it is seen outside, and it ends with the child.
@@ -20,20 +21,41 @@ pub fn mount_tmpfs(command: &mut Command, dir: &Path, size: &str) -> Result<()> 
     Ok(())
 }
 
-fn mount_privately(dir: &CStr, options: &CStr) -> io::Result<()> {
+/// Leaves the mount namespace; what is mounted from now on stays within the new one.
+fn make_mounts_private() -> io::Result<()> {
     let check = |result: i32| match result {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     };
     let private = libc::MS_REC | libc::MS_PRIVATE;
     let none = std::ptr::null();
-    let tmpfs = c"tmpfs".as_ptr();
     // SAFETY: unshare takes no memory.
     check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
-    // SAFETY: the strings are NUL-terminated and live; a null is allowed where nothing is named.
-    check(unsafe { libc::mount(none, c"/".as_ptr(), none, private, none.cast()) })?;
-    // SAFETY: as above.
+    // SAFETY: the string is NUL-terminated and lives; a null is allowed where nothing is named.
+    check(unsafe { libc::mount(none, c"/".as_ptr(), none, private, none.cast()) })
+}
+
+fn mount_privately(dir: &CStr, options: &CStr) -> io::Result<()> {
+    let check = |result: i32| match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    };
+    let tmpfs = c"tmpfs".as_ptr();
+    make_mounts_private()?;
+    // SAFETY: the strings are NUL-terminated and live.
     check(unsafe { libc::mount(tmpfs, dir.as_ptr(), tmpfs, 0, options.as_ptr().cast()) })
+}
+
+/// Has the child live in a mount namespace of its own, whose /proc hides other users' processes.
+pub fn hide_processes(command: &mut Command) {
+    // SAFETY: only system calls on memory that was made before the fork.
+    unsafe {
+        command.pre_exec(|| {
+            make_mounts_private()?;
+            let (flags, options) = (MountFlags::empty(), c"hidepid=2");
+            Ok(mount(c"proc", c"/proc", c"proc", flags, options)?)
+        });
+    }
 }
 
 /// A copy of the program that every user can start, in a folder that every user can enter.

@@ -66,6 +66,8 @@ fn bad_arguments_are_refused_before_anything_is_attached() -> Result<()> {
     refused(&["run", "--format", "xml"], &["xml"])?;
     refused(&["run", "--max-cgroups", "0"], &["max-cgroups"])?;
     refused(&["run", "--no-such-option"], &["--no-such-option"])?;
+    refused(&["run", "--container", ""], &["--container"])?;
+    refused(&["report", "--container", "", "-"], &["--container"])?;
     Ok(())
 }
 
@@ -75,8 +77,11 @@ fn files_that_cannot_be_written_are_refused_before_anything_is_attached() -> Res
     let folder = dir.path().to_str().context("a path in UTF-8")?;
     let missing = format!("{folder}/missing/file");
     for option in ["--output", "--report", "--hlog"] {
-        refused(&["run", "--duration", "1s", option, &missing], &[&missing])?;
-        refused(&["run", "--duration", "1s", option, folder], &[folder])?;
+        for (file, name) in [(&*missing, &*missing), (folder, folder)] {
+            let refused = refused(&["run", "--duration", "1s", option, file], &[name])?;
+            // Files of its own are nobody's business.
+            assert!(!text(&refused.stderr).contains(".limitscope-"));
+        }
     }
     Ok(())
 }
