@@ -1,16 +1,17 @@
 //! The program is stopped for a while, as by a debugger or a frozen cgroup, and goes on.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use limitscope_tests::{
     agent::Agent,
     assert_within,
     cgroup::Cgroup,
     referee::cpu_stat::{self, CpuStat},
+    wait::{self, PATIENCE},
     workload::Workload,
 };
 use rustix::process::Signal;
@@ -93,6 +94,88 @@ fn what_happens_meanwhile_is_told_once() -> Result<()> {
     assert!(
         u128::from(longest) >= stopped.as_nanos() * 9 / 10,
         "{longest} ns"
+    );
+    Ok(())
+}
+
+/// Cgroups that are made and removed while it stands still, each with a record of its birth, its
+/// removal and its release.
+const FLOOD: u64 = 4_000;
+/// More records than the ring of 512 KiB holds, at 100 bytes and more each.
+const ROOM: u64 = (512 << 10) / 100;
+
+fn flood(below: &Cgroup) -> Result<()> {
+    let (_, parent) = below.controller_dir("cpu")?;
+    for number in 0..FLOOD {
+        let dir = parent.join(format!("flood-{number}"));
+        fs::create_dir(&dir)?;
+        fs::remove_dir(&dir)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_the_ring_cannot_hold_is_counted_and_the_sums_stay_right() -> Result<()> {
+    let period = Duration::from_millis(50);
+    let agent = Agent::start(&["--max-cgroups", "8192", "--interval", "1s"])?;
+    let quota = Cgroup::new("flood")?;
+    quota.set_cpu_quota(Some(1_000), 50_000)?;
+    let mut spin = Workload::start_in(&quota, &["spin", "--threads", "1", "--ms", "4000"])?;
+    let before = CpuStat::at_rest(&quota, period)?;
+    spin.go()?;
+    agent.wait_for("a throttled interval", |line| {
+        line.value["throttle.cgroup"] == quota.path().as_str()
+    })?;
+    agent.signal(Signal::STOP)?;
+    flood(&quota)?;
+    // Its birth finds no room.
+    let late = Cgroup::new("late")?;
+    agent.signal(Signal::CONT)?;
+    spin.result_within(Duration::from_mins(1))?;
+    spin.wait_asleep()?;
+    Workload::start_in(&late, &["duty", "--ms", "200"])?.run()?;
+    let kernel = since(before, &quota, period)?;
+
+    let finished = agent.stop_with(Signal::TERM)?;
+    ensure!(finished.status.success(), "{}", finished.stderr);
+    let events = finished.events;
+    let last = events.kind("agent").0.pop().context("no agent event")?;
+    let lost = last.number("agent.lost.ring")?;
+    println!("{lost} records lost");
+    assert!(lost >= 2 * FLOOD - ROOM, "{lost} are too few");
+    assert!(lost <= 4 * FLOOD, "{lost} are more than there were");
+    let stats = events.kind("container_stats");
+    let summed = stats.cgroup(&quota.path()).sum("throttle.summed_ns")? as f64;
+    let theirs = kernel.throttled_ns as f64;
+    assert_within("summed time over a flood", summed, theirs, PERCENT);
+    let named = stats.cgroup(&late.path()).sum("sched.cpu_time_ns")?;
+    assert!(named > 0, "a cgroup whose birth was lost has no line");
+    Ok(())
+}
+
+#[test]
+fn counters_of_cgroups_that_came_and_went_unseen_are_given_anew() -> Result<()> {
+    let parent = Cgroup::new("flood")?;
+    // They are all taken by what nobody saw.
+    let agent = Agent::start(&["--max-cgroups", "1000", "--interval", "500ms"])?;
+    agent.signal(Signal::STOP)?;
+    flood(&parent)?;
+    agent.signal(Signal::CONT)?;
+    wait::until("a line of a new cgroup", PATIENCE, || {
+        let cgroup = Cgroup::new("after")?;
+        Workload::start_in(&cgroup, &["duty", "--ms", "100"])?.run()?;
+        let told = agent.wait_for_within("its line", Duration::from_millis(1_200), |line| {
+            line.kind() == "container_stats" && line.cgroup() == cgroup.path()
+        });
+        Ok(told.ok())
+    })?;
+    let finished = agent.stop_with(Signal::TERM)?;
+    ensure!(finished.status.success(), "{}", finished.stderr);
+    let last = finished.events.0.last().context("the last line")?;
+    assert!(last.number("agent.lost.ring")? > 0);
+    assert!(
+        last.number("agent.lost.slots")? > 0,
+        "there was room for all"
     );
     Ok(())
 }

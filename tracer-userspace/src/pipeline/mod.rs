@@ -97,7 +97,7 @@ pub async fn run(
         .partition(|program| program.starts_with("cgroup_"));
     tracer.attach(&first)?;
     let mut pipeline = Pipeline::new(tracer, host, plan, options.slots);
-    pipeline.walk(host);
+    pipeline.walk();
     pipeline.tracer_mut().attach(&rest)?;
     pipeline.tracer_mut().finish_attaching();
     events.drain(usize::MAX, |bytes| pipeline.early_record(bytes));

@@ -167,6 +167,15 @@ impl SlotTable {
             if !entry.ids.is_empty() {
                 continue;
             }
+            if entry.cgroup.is_none() {
+                // Nobody has read what it counted, for a cgroup that nobody knew: it is not the
+                // next owner's.
+                entry.totals = read_totals(tracer, slot);
+                entry.histograms = (0..HISTOGRAMS)
+                    .map(|kind| tracer.histograms.get(&(slot * HISTOGRAMS + kind), 0))
+                    .map(|counts| counts.unwrap_or([0; BUCKETS]))
+                    .collect();
+            }
             entry.cgroup = None;
             release_held(tracer, slot);
             let _ = tracer.slot_flags.set(slot, 0, 0);

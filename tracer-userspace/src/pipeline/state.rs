@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::time::ClockId;
 use tokio::time::Instant;
 use tracer_common::globals::Signal;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::{
     compose::{self, clock_ns},
@@ -29,10 +29,10 @@ use crate::{
     kernel::{
         capabilities::Capabilities,
         cgroup_files::ControllerFiles,
+        cgroup_mounts::CgroupLayout,
         host::HostFacts,
         loader::Tracer,
         plan::{Plan, Source},
-        privileges::{self, Later},
     },
     model::{
         event::{AgentPhase, EventBody, EventKind, Lifecycle},
@@ -56,6 +56,7 @@ pub struct Pipeline {
     waiting: WaitingRoom,
     groups: GroupKills,
     files: Files,
+    layout: CgroupLayout,
     cost: OwnCost,
     plan: PlanSummary,
     /// Held for the rest of the run.
@@ -68,6 +69,8 @@ pub struct Pipeline {
     interval_began_ns: u64,
     attached_after_ns: u64,
     undecodable: u64,
+    /// Records of cgroups that were lost when all cgroups were last known.
+    births_lost: u64,
     /// Existing cgroups that got no slot.
     slots_refused: u64,
     said_slots_full: bool,
@@ -95,6 +98,7 @@ impl Pipeline {
             waiting: WaitingRoom::default(),
             groups: GroupKills::default(),
             files,
+            layout: host.cgroups.clone(),
             cost: OwnCost::new(host.page_size),
             plan: plan.summary(),
             capabilities: host.capabilities,
@@ -105,6 +109,7 @@ impl Pipeline {
             interval_began_ns: clock_ns(ClockId::Monotonic),
             attached_after_ns: 0,
             undecodable: 0,
+            births_lost: 0,
             slots_refused: 0,
             said_slots_full: false,
             gone: Vec::new(),
@@ -114,23 +119,6 @@ impl Pipeline {
     /// For attaching.
     pub const fn tracer_mut(&mut self) -> &mut Tracer {
         &mut self.tracer
-    }
-
-    /// Gives up every capability that the rest of the run can do without. To be called while there
-    /// is one thread.
-    pub fn give_up_capabilities(&mut self, later: &Later) {
-        match privileges::give_up(later, || self.tracer.maps_answer()) {
-            Ok(kept) => self.capabilities = kept,
-            Err(error) => warn!("capabilities could not be given up: {error}"),
-        }
-        match &self.capabilities.names()[..] {
-            [] => info!("no capability is held for the rest of the run"),
-            names => info!("held for the rest of the run: {}", names.join(", ")),
-        }
-        match privileges::threads_with_more(self.capabilities) {
-            0 => {}
-            more => warn!("{more} threads hold capabilities that are not needed any more"),
-        }
     }
 
     /// A record from before the start: only births and deaths count.
@@ -321,6 +309,7 @@ impl Pipeline {
         outputs: &mut Outputs,
         sources: &[&dyn NameSource],
     ) -> Result<(), Closed> {
+        self.recover_cgroups(outputs, sources)?;
         let now = self.read_slots(outputs)?;
         // Containers that nobody could name yet, e.g. while their runtime was away.
         for (_, identity) in self.index.live_owners() {
@@ -338,6 +327,20 @@ impl Pipeline {
         }
         outputs.interval();
         self.agent(AgentPhase::Interval, now, outputs)
+    }
+
+    /// Finds the cgroups whose records were lost.
+    fn recover_cgroups(
+        &mut self,
+        outputs: &mut Outputs,
+        sources: &[&dyn NameSource],
+    ) -> Result<(), Closed> {
+        let now = clock_ns(ClockId::Monotonic);
+        for change in self.recover() {
+            ask(&change.identity, sources);
+            self.changed(change, now, outputs)?;
+        }
+        Ok(())
     }
 
     fn read_slots(&mut self, outputs: &mut Outputs) -> Result<u64, Closed> {
@@ -360,6 +363,7 @@ impl Pipeline {
 
     /// The run is over.
     pub fn stop(&mut self, outputs: &mut Outputs) -> Result<(), Closed> {
+        self.recover_cgroups(outputs, &[])?;
         self.let_go(None, outputs)?;
         let now = self.read_slots(outputs)?;
         outputs.interval();

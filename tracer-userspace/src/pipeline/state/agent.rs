@@ -1,14 +1,33 @@
-//! What the agent says about itself.
+//! What the agent may do, and what it says about itself.
 
 use tracer_common::counters;
+use tracing::{info, warn};
 
 use super::{Outputs, Pipeline};
 use crate::{
+    kernel::privileges::{self, Later},
     model::event::{AgentEvent, AgentPhase, EventBody, Lost},
     sinks::output::Closed,
 };
 
 impl Pipeline {
+    /// Gives up every capability that the rest of the run can do without. To be called while there
+    /// is one thread.
+    pub fn give_up_capabilities(&mut self, later: &Later) {
+        match privileges::give_up(later, || self.tracer.maps_answer()) {
+            Ok(kept) => self.capabilities = kept,
+            Err(error) => warn!("capabilities could not be given up: {error}"),
+        }
+        match &self.capabilities.names()[..] {
+            [] => info!("no capability is held for the rest of the run"),
+            names => info!("held for the rest of the run: {}", names.join(", ")),
+        }
+        match privileges::threads_with_more(self.capabilities) {
+            0 => {}
+            more => warn!("{more} threads hold capabilities that are not needed any more"),
+        }
+    }
+
     /// Writes an `agent` event.
     pub(super) fn agent(
         &mut self,

@@ -1,27 +1,26 @@
 //! Cgroups: those that are there, those that come and go, and their slots.
 
+use std::collections::HashSet;
+
+use rustix::time::ClockId;
+use tracer_common::counters;
 use tracing::{debug, warn};
 
-use super::Pipeline;
+use super::{Pipeline, clock_ns};
 use crate::{
     events::{CgroupEvent, CgroupOperation},
-    identity::{index::Change, walk::Walk},
-    kernel::host::HostFacts,
+    identity::{
+        index::Change,
+        walk::{Found, Walk},
+    },
+    kernel::cgroup_mounts::Hierarchy,
     model::identity::{CgroupKey, Level},
 };
 
 impl Pipeline {
     /// Takes in the cgroups that exist already.
-    pub fn walk(&mut self, host: &HostFacts) {
-        let mut walked = Vec::new();
-        for hierarchy in [host.cgroups.slots(), host.cgroups.with_controller("memory")]
-            .into_iter()
-            .flatten()
-        {
-            if walked.contains(&hierarchy.id) {
-                continue;
-            }
-            walked.push(hierarchy.id);
+    pub fn walk(&mut self) {
+        for hierarchy in self.hierarchies() {
             let Some(mount) = &hierarchy.mount else {
                 warn!(
                     "the cgroup hierarchy {} is not mounted here: cgroups that exist already have no \
@@ -42,17 +41,88 @@ impl Pipeline {
                 }
             };
             for found in walk.by_ref() {
-                let _ = self
-                    .index
-                    .insert(found.key, found.parent_id, &found.path, None);
-                if found.key.hierarchy == self.slot_hierarchy {
-                    self.give_slot(found.key, found.parent_id == 0);
-                }
+                let _ = self.found(&found);
             }
             if let Some(error) = walk.first_error() {
                 warn!("{} cgroups could not be read: {error}", walk.skipped());
             }
         }
+    }
+
+    /// The hierarchies whose cgroups matter, each once.
+    fn hierarchies(&self) -> Vec<Hierarchy> {
+        let mut all: Vec<Hierarchy> = Vec::new();
+        let layout = &self.layout;
+        for hierarchy in [layout.slots(), layout.with_controller("memory")] {
+            if let Some(hierarchy) = hierarchy
+                && all.iter().all(|other| other.id != hierarchy.id)
+            {
+                all.push(hierarchy.clone());
+            }
+        }
+        all
+    }
+
+    /// A walk has come to a cgroup.
+    fn found(&mut self, found: &Found) -> Option<Change> {
+        let change = self
+            .index
+            .insert(found.key, found.parent_id, &found.path, None);
+        if found.key.hierarchy == self.slot_hierarchy {
+            self.give_slot(found.key, found.parent_id == 0);
+        }
+        change
+    }
+
+    /// Walks again where the ring had no room for the birth or the end of a cgroup. What was born
+    /// unseen gets its names, and what went unseen gives its slot back.
+    pub(super) fn recover(&mut self) -> Vec<Change> {
+        let lost = self.tracer.counter(counters::LOST_RING_CGROUP);
+        if lost == self.births_lost {
+            return Vec::new();
+        }
+        debug!(lost, "records of cgroups were lost: walking again");
+        self.births_lost = lost;
+        let mut changes = Vec::new();
+        for hierarchy in self.hierarchies() {
+            let Some(mount) = &hierarchy.mount else {
+                continue;
+            };
+            let began_ns = clock_ns(ClockId::Monotonic);
+            // Only what has a slot before the walk can be missed by it because it is gone.
+            let slotted = if hierarchy.id == self.slot_hierarchy {
+                self.tracer.slot_of_cgroup.keys().flatten().collect()
+            } else {
+                Vec::new()
+            };
+            let root = mount.root.as_os_str().as_encoded_bytes();
+            let Ok(mut walk) = Walk::new(&mount.path, root, hierarchy.id) else {
+                continue;
+            };
+            let mut seen = HashSet::new();
+            for found in walk.by_ref() {
+                seen.insert(found.key.id);
+                changes.extend(self.found(&found));
+            }
+            if !mount.whole || walk.first_error().is_some() {
+                continue;
+            }
+            // Id 0 stands for what belongs to no cgroup.
+            let gone = slotted.iter().filter(|id| **id != 0 && !seen.contains(id));
+            self.gone
+                .extend(gone.map(|id| CgroupKey::new(hierarchy.id, *id)));
+            let now = clock_ns(ClockId::Monotonic);
+            let removed = self
+                .index
+                .removed_unless_seen(hierarchy.id, &seen, began_ns, now);
+            if hierarchy.id == self.memory_hierarchy {
+                for change in &removed {
+                    self.judge.gone(change.key);
+                }
+            }
+            changes.extend(removed);
+        }
+        changes
     }
 
     fn give_slot(&mut self, key: CgroupKey, root: bool) {
