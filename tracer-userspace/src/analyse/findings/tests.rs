@@ -43,6 +43,7 @@ impl Case {
                 },
                 memory: None,
                 histograms: IntervalHistograms::default(),
+                neighbours: Vec::new(),
             },
             limit: Some(CpuLimit {
                 cpus: limit,
