@@ -52,6 +52,24 @@ fn own_threads_are_waited_for() -> Result<()> {
     let events = agent.stop()?.events;
     let (own, others) = check_sum(&stats(&events, &cgroup))?;
     // While one of three runs, two wait for it.
+    // All the while three want to run.
+    let runnable: f64 = stats(&events, &cgroup)
+        .0
+        .iter()
+        .map(|line| {
+            let seconds = line.value["interval_ns"].as_f64().unwrap_or_default() / 1e9;
+            line.value["sched.threads_runnable"]
+                .as_f64()
+                .unwrap_or_default()
+                * seconds
+        })
+        .sum();
+    assert_within(
+        "runnable threads by time",
+        runnable,
+        3.0 * 2.0,
+        NOISE_PERCENT,
+    );
     assert_within(
         "wait for own threads",
         own as f64,

@@ -59,6 +59,22 @@ pub struct SchedStats {
     pub threads: Option<u64>,
 }
 
+impl SchedStats {
+    /// Threads that ran at a time, on average over `interval_ns`. Not a number for an interval
+    /// without length.
+    pub fn threads_running(&self, interval_ns: u64) -> f64 {
+        self.cpu_time_ns as f64 / interval_ns as f64
+    }
+
+    /// Threads that ran or wanted to, on average over `interval_ns`: by Little's law the sum of
+    /// their times on and waiting for a CPU, over the time. Waits count in the interval in which
+    /// they end.
+    pub fn threads_runnable(&self, interval_ns: u64) -> f64 {
+        let waits = self.wait_ns.saturating_add(self.throttled_wait_ns);
+        self.cpu_time_ns.saturating_add(waits) as f64 / interval_ns as f64
+    }
+}
+
 /// Throttling in one interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThrottleStats {

@@ -64,6 +64,11 @@ fn sched<M: SerializeMap>(
     )?;
     fields.put("sched.cpu_time_ns", &sched.cpu_time_ns)?;
     fields.maybe("sched.threads", sched.threads)?;
+    fields.float("sched.threads_running", sched.threads_running(interval_ns))?;
+    fields.float(
+        "sched.threads_runnable",
+        sched.threads_runnable(interval_ns),
+    )?;
     fields.put("sched.run_queue.wait_ns", &sched.wait_ns)?;
     fields.put("sched.run_queue.count", &sched.waits)?;
     fields.put("sched.run_queue.wait_own_ns", &sched.wait_own_ns)?;
