@@ -40,14 +40,17 @@ fn in_threads(
 ) -> Result<Value> {
     let work = Arc::new(work);
     let (sender, receiver) = mpsc::channel();
+    if matches!(pin, Pin::Together) {
+        // Before there are threads, so that none has to be moved.
+        pin_to(Some(0))?;
+    }
     let start = Instant::now();
     for number in 0..count {
         let (sender, work) = (sender.clone(), Arc::clone(&work));
         thread::spawn(move || {
             let cpu = match pin {
-                Pin::Free => None,
+                Pin::Free | Pin::Together => None,
                 Pin::Apart => Some(number),
-                Pin::Together => Some(0),
             };
             let said = pin_to(cpu)
                 .and_then(|()| work(number))
