@@ -16,7 +16,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    mounts::Hierarchies,
+    image,
+    parents::Parents,
     wait::{self, PATIENCE},
 };
 
@@ -32,14 +33,13 @@ const REMEDY: &str = "install it with: apt-get install -y --no-install-recommend
 pub struct Docker {
     dir: Option<TempDir>,
     daemon: Option<Child>,
-    parents: Vec<PathBuf>,
+    parents: Parents,
 }
 
 impl Docker {
     /// Starts a daemon without networks and imports the image.
     pub fn start() -> Result<Self> {
-        // Parent cgroups that are here already belong to somebody else.
-        let parents = parents()?.into_iter().filter(|dir| !dir.exists()).collect();
+        let parents = Parents::note(&["docker", "kubepods"])?;
         let dir = tempfile::Builder::new()
             .prefix("limitscope-docker-")
             .tempdir_in("/var/tmp")?;
@@ -127,27 +127,7 @@ impl Docker {
     }
 
     fn import(&self) -> Result<()> {
-        let root = self.dir().join("image");
-        fs::create_dir_all(root.join("bin"))?;
-        for dir in ["proc", "sys", "dev", "tmp", "etc"] {
-            fs::create_dir(root.join(dir))?;
-        }
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"]
-            .into_iter()
-            .find(|p| Path::new(p).exists());
-        fs::copy(busybox.context(REMEDY)?, root.join("bin/busybox"))?;
-        for applet in ["sh", "sleep", "usleep", "tail", "true", "cat", "echo"] {
-            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet))?;
-        }
-        let tar = self.dir().join("image.tar");
-        let made = Command::new("tar")
-            .arg("-C")
-            .arg(&root)
-            .arg("-cf")
-            .arg(&tar)
-            .arg(".")
-            .status()?;
-        ensure!(made.success(), "tar ended with {made}");
+        let tar = image::layer(self.dir())?;
         self.run([OsStr::new("import"), tar.as_os_str(), OsStr::new(IMAGE)])?;
         Ok(())
     }
@@ -226,10 +206,7 @@ impl Docker {
             })
             .with_context(|| path.clone())?;
         }
-        for parent in self.parents.drain(..) {
-            remove_empty(&parent)?;
-        }
-        Ok(())
+        self.parents.remove()
     }
 }
 
@@ -240,31 +217,4 @@ impl Drop for Docker {
             assert!(thread::panicking(), "{error:#}");
         }
     }
-}
-
-/// The cgroups that runtimes make for all containers and leave behind, in each hierarchy.
-fn parents() -> Result<Vec<PathBuf>> {
-    let hierarchies = Hierarchies::find()?;
-    let mounts = hierarchies
-        .v1
-        .into_iter()
-        .map(|v1| v1.mount)
-        .chain(hierarchies.v2);
-    Ok(mounts
-        .flat_map(|mount| [mount.join("docker"), mount.join("kubepods")])
-        .collect())
-}
-
-/// Removes a tree of cgroups in which nothing runs.
-fn remove_empty(dir: &Path) -> Result<()> {
-    if !dir.exists() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_empty(&entry.path())?;
-        }
-    }
-    fs::remove_dir(dir).with_context(|| format!("removing the empty cgroup {}", dir.display()))
 }

@@ -7,12 +7,17 @@
 
 pub mod agent;
 pub mod cgroup;
+pub mod containerd;
+pub mod cri;
 pub mod docker;
 pub mod events;
 pub mod go;
 pub mod histogram;
+pub mod image;
 pub mod mounts;
 pub mod oom;
+pub mod parents;
+pub mod podman;
 pub mod referee;
 pub mod rights;
 pub mod sandbox;

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracer_common::globals::Signal;
 
 use crate::{
+    identity::resolvers::ResolverOptions,
     kernel::{
         host::HostFacts,
         memory_bounds::{DEFAULT_MAX_CGROUPS, MemoryBounds},
@@ -58,6 +59,16 @@ pub struct RunArgs {
     /// Docker's socket [default: DOCKER_HOST if it is unix://, /run/docker.sock, /var/run/docker.sock]
     #[arg(long, value_name = "SOCKET")]
     pub docker_socket: Option<PathBuf>,
+    /// Socket of the Container Runtime Interface [default: those of containerd, K3s, k0s, MicroK8s,
+    /// CRI-O and cri-dockerd, whichever are there]
+    #[arg(long, value_name = "SOCKET")]
+    pub cri_socket: Option<PathBuf>,
+    /// Podman's socket [default: /run/podman/podman.sock, and those of users in /run/user]
+    #[arg(long, value_name = "SOCKET")]
+    pub podman_socket: Option<PathBuf>,
+    /// Where the host's files are and its sockets at their usual places, e.g. within a container
+    #[arg(long, value_name = "DIR")]
+    pub host_root: Option<PathBuf>,
     /// Cgroups to have room for; `limitscope check` tells what it takes
     #[arg(
         long,
@@ -163,15 +174,17 @@ pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
     if let Some(root) = args.cgroup_root.as_deref().filter(|root| !root.is_dir()) {
         bail!("--cgroup-root {} is no directory", root.display());
     }
-    if let Some(socket) = args
-        .docker_socket
-        .as_deref()
-        .filter(|socket| !socket.exists())
-    {
-        tracing::warn!(
-            "--docker-socket {} is not there (yet): until it is, containers have ids and no names",
-            socket.display()
-        );
+    for (option, socket) in [
+        ("--docker-socket", &args.docker_socket),
+        ("--cri-socket", &args.cri_socket),
+        ("--podman-socket", &args.podman_socket),
+    ] {
+        if let Some(socket) = socket.as_deref().filter(|socket| !socket.exists()) {
+            tracing::warn!(
+                "{option} {} is not there (yet): until it is, its containers have ids and no names",
+                socket.display()
+            );
+        }
     }
     let mut host = HostFacts::read(args.cgroup_root.as_deref())?;
     host.functions = trial::functions(!args.force_source.is_empty());
@@ -219,7 +232,12 @@ pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
     let options = RunOptions {
         interval: args.interval,
         duration: args.duration,
-        docker_socket: args.docker_socket.clone(),
+        resolvers: ResolverOptions {
+            docker_socket: args.docker_socket.clone(),
+            cri_socket: args.cri_socket.clone(),
+            podman_socket: args.podman_socket.clone(),
+            host_root: args.host_root.clone(),
+        },
         object: object(args)?,
         slots: args.max_cgroups,
         started_ns,

@@ -1,12 +1,36 @@
-//! What the runtimes tell about containers, whichever runtime it is.
+//! What resolvers tell about containers, and the interface that all of them have.
 //!
-//! A source of names (Docker's API today) runs in the background, sends [`NameMessage`]s, and is
-//! asked through [`NameSource`]. Another runtime's source is another file that does the same.
+//! A resolver (Docker's API, CRI, Podman's API, the runtimes' files) runs in the background, sends
+//! [`NameMessage`]s, and is asked through [`NameSource`]. Several work side by side: where two know
+//! a container, the better one's word counts and the other fills its gaps (see [`Names::merge`]).
 
-use crate::model::identity::Identity;
+use std::sync::Arc;
+
+use crate::model::{exit::ExitReport, identity::Identity};
 
 /// Longest name that is kept, in bytes; what is longer is cut.
 pub const NAME_MAX: usize = 512;
+
+/// Who can be asked for names: one socket, or the files of all runtimes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// What kind it is, as in `container.resolver`: `docker`, `cri`, `podman`, `files`.
+    pub resolver: &'static str,
+    /// Runtimes whose containers it knows, as in `container.runtime.name`; all where none is named.
+    pub runtimes: &'static [&'static str],
+    /// Where it is, for people: its socket.
+    pub place: String,
+    /// Whether it tells how containers ended.
+    pub tells_exits: bool,
+}
+
+impl Source {
+    /// Whether it may know containers of a runtime; one that the path does not tell may be anyone's.
+    pub fn serves(&self, runtime: Option<&str>) -> bool {
+        let known = |runtime| self.runtimes.is_empty() || self.runtimes.contains(&runtime);
+        runtime.is_none_or(known)
+    }
+}
 
 /// What a runtime says about one container. Text is from outside, and hostile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +39,10 @@ pub struct Names {
     pub container_name: Option<String>,
     /// `container.image.name`.
     pub image_name: Option<String>,
+    /// Who says so, as in `container.resolver`.
+    pub resolver: Option<&'static str>,
+    /// Believed only of cgroups below this path: said by somebody who has no say elsewhere.
+    pub within: Option<Arc<str>>,
     /// Which runtime says so; stands in where the path suits several.
     pub runtime_name: Option<&'static str>,
     /// `k8s.namespace.name`.
@@ -25,6 +53,60 @@ pub struct Names {
     pub k8s_pod_uid: Option<String>,
     /// `k8s.container.name`.
     pub k8s_container_name: Option<String>,
+    /// How often it was restarted, as its runtime counts.
+    pub restart_count: Option<u32>,
+}
+
+impl Names {
+    /// Whether they name the container itself.
+    pub const fn is_named(&self) -> bool {
+        self.container_name.is_some() || self.k8s_container_name.is_some()
+    }
+
+    /// Takes in what another resolver says: the better one's word counts, and where it says
+    /// nothing the other's. A resolver that speaks again replaces what it said.
+    pub fn merge(&mut self, mut new: Self) {
+        if self.resolver == new.resolver && self.within == new.within {
+            *self = new;
+            return;
+        }
+        if rank(&new) > rank(self) {
+            std::mem::swap(self, &mut new);
+        }
+        // What a stranger says fills no gap of those that are believed everywhere.
+        if self.within != new.within {
+            return;
+        }
+        let fields: [fn(&mut Self) -> &mut Option<String>; 6] = [
+            |names| &mut names.container_name,
+            |names| &mut names.image_name,
+            |names| &mut names.k8s_namespace,
+            |names| &mut names.k8s_pod_name,
+            |names| &mut names.k8s_pod_uid,
+            |names| &mut names.k8s_container_name,
+        ];
+        for field in fields {
+            if field(self).is_none() {
+                *field(self) = field(&mut new).take();
+            }
+        }
+        self.runtime_name = self.runtime_name.or(new.runtime_name);
+        self.restart_count = self.restart_count.or(new.restart_count);
+    }
+}
+
+/// How much a resolver's word counts. Where CRI knows a container, its name is the one of the pod's
+/// specification, and not one that was composed for Docker.
+fn rank(names: &Names) -> u8 {
+    if names.within.is_some() {
+        return 0;
+    }
+    match names.resolver {
+        Some("cri") => 4,
+        Some("docker" | "podman") => 3,
+        Some("files") => 2,
+        _ => 1,
+    }
 }
 
 /// A container has names, or other ones than before.
@@ -41,6 +123,8 @@ pub struct NameUpdate {
 pub enum SourceState {
     /// It answers.
     Connected,
+    /// Its socket is not there.
+    Absent,
     /// It does not, and why.
     Unavailable(String),
 }
@@ -52,15 +136,24 @@ pub enum NameMessage {
     Names(NameUpdate),
     /// An answer to [`NameSource::ask`]: there are no names, and why.
     Unknown {
+        /// Who does not know it.
+        source: Arc<Source>,
         /// The container that was asked for.
         container_id: String,
         /// Why it has no names.
         reason: String,
     },
+    /// A container has ended.
+    Exit {
+        /// The container.
+        container_id: String,
+        /// How.
+        exit: ExitReport,
+    },
     /// The source became available or unavailable.
     State {
-        /// The source, named as its runtime: `docker`.
-        source: &'static str,
+        /// The source.
+        source: Arc<Source>,
         /// Its state.
         state: SourceState,
     },
@@ -68,18 +161,21 @@ pub enum NameMessage {
 
 /// A background source of names.
 pub trait NameSource: Send {
-    /// Its runtime, as in `container.runtime.name`.
-    fn runtime(&self) -> &'static str;
+    /// Who it is.
+    fn source(&self) -> &Arc<Source>;
 
     /// Asks for one container, without waiting; the answer comes as a [`NameMessage`].
     ///
     /// False where the source has too many questions already, or has ended: ask again later.
     fn ask(&self, container_id: &str) -> bool;
 
+    /// Asks how a container ended whose cgroup is gone, without waiting. The answer comes as
+    /// [`NameMessage::Exit`], or not at all.
+    fn ask_exit(&self, container_id: &str) -> bool;
+
     /// Whether it is the one to ask for a container: the path names its runtime, or none.
     fn serves(&self, identity: &Identity) -> bool {
-        let runtime = identity.runtime_name.as_deref();
-        identity.container_id.is_some() && runtime.is_none_or(|name| name == self.runtime())
+        identity.container_id.is_some() && self.source().serves(identity.runtime_name.as_deref())
     }
 }
 

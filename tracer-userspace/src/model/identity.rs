@@ -63,6 +63,10 @@ pub struct Identity {
     pub k8s_pod_uid: Option<String>,
     /// `k8s.container.name`.
     pub k8s_container_name: Option<String>,
+    /// How often the container was restarted, as its runtime counts.
+    pub restart_count: Option<u32>,
+    /// `container.resolver`: who gave the names.
+    pub resolver: Option<&'static str>,
     /// `container.unresolved`: why there is no name, where a container has none.
     pub unresolved: Option<String>,
 }

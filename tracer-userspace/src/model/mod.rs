@@ -1,6 +1,7 @@
 //! Plain domain types: what the rest of the program speaks of. No input, no output.
 
 pub mod event;
+pub mod exit;
 pub mod finding;
 pub mod histogram;
 pub mod identity;

@@ -17,7 +17,7 @@ pub use filter::ContainerFilter;
 pub use outputs::{EventFormat, OutputOptions, Outputs};
 pub use state::Pipeline;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::{
@@ -28,10 +28,7 @@ use tracer_common::maps;
 use tracing::info;
 
 use crate::{
-    identity::{
-        docker::{DockerConfig, DockerNames},
-        names::NameSource,
-    },
+    identity::resolvers::{ResolverOptions, Resolvers},
     kernel::{
         host::HostFacts,
         loader::{LoadRequest, Tracer},
@@ -58,8 +55,8 @@ pub struct RunOptions {
     pub interval: Duration,
     /// Length of the run; until stopped without one.
     pub duration: Option<Duration>,
-    /// Docker's socket, where it is not at a usual place.
-    pub docker_socket: Option<PathBuf>,
+    /// Who is asked for names.
+    pub resolvers: ResolverOptions,
     /// The object to load in place of the one in the binary.
     pub object: Option<Vec<u8>>,
     /// Slots, the one of the unknown included.
@@ -102,18 +99,15 @@ pub async fn run(
     pipeline.tracer_mut().finish_attaching();
     events.drain(usize::MAX, |bytes| pipeline.early_record(bytes));
 
-    let sockets_may_come = options.docker_socket.is_some();
-    let docker = DockerConfig::new(options.docker_socket);
     // Nothing has made a thread yet.
     pipeline.give_up_capabilities(&Later {
         replaced: outputs.replaced(),
-        sockets: docker.sockets.clone(),
-        sockets_may_come,
+        sockets: options.resolvers.sockets(),
+        sockets_may_come: options.resolvers.is_any_named(),
     });
 
     let (sender, mut names) = mpsc::channel(NAME_MESSAGES);
-    let docker = DockerNames::spawn(docker, sender);
-    let sources: [&dyn NameSource; 1] = [&docker];
+    let mut resolvers = Resolvers::start(options.resolvers, sender);
 
     let mut closed = pipeline.start(&mut outputs, options.started_ns).is_err();
     let begin = Instant::now();
@@ -138,8 +132,9 @@ pub async fn run(
             }
             Some(message) = names.recv() => pipeline.name(message, &mut outputs),
             _ = ticks.tick() => {
-                drain(&mut pipeline, &mut events, &mut throttles, &mut outputs, &sources)
-                    .and_then(|_| pipeline.interval(&mut outputs, &sources))
+                resolvers.look_for_users();
+                drain(&mut pipeline, &mut events, &mut throttles, &mut outputs, &resolvers)
+                    .and_then(|_| pipeline.interval(&mut outputs, &resolvers))
             }
             () = sleep(RETRY), if outputs.is_behind() => Ok(()),
             () = sleep_until(deadline.unwrap_or(begin)), if deadline.is_some() => {
@@ -153,7 +148,7 @@ pub async fn run(
                 &mut events,
                 &mut throttles,
                 &mut outputs,
-                &sources,
+                &resolvers,
             )
         });
         match drained.and_then(|rest| outputs.flush().map(|()| rest)) {
@@ -170,7 +165,7 @@ pub async fn run(
             &mut events,
             &mut throttles,
             &mut outputs,
-            &sources,
+            &resolvers,
         )
         .and_then(|_| pipeline.stop(&mut outputs));
     }
@@ -184,7 +179,7 @@ fn drain(
     events: &mut RingReader,
     throttles: &mut RingReader,
     outputs: &mut Outputs,
-    sources: &[&dyn NameSource],
+    resolvers: &Resolvers,
 ) -> Result<bool, Closed> {
     for _ in 0..ROUNDS {
         let mut result = Ok(());
@@ -192,7 +187,7 @@ fn drain(
         for ring in [&mut *events, &mut *throttles] {
             taken += ring.drain(BATCH, |bytes| {
                 if result.is_ok() {
-                    result = pipeline.record(bytes, outputs, sources);
+                    result = pipeline.record(bytes, outputs, resolvers);
                 }
             });
         }

@@ -17,14 +17,15 @@ use super::{
     outputs::Outputs,
     own_cost::OwnCost,
     slots::SlotTable,
-    waiting::WaitingRoom,
+    waiting::{self, WaitingRoom},
 };
 use crate::{
     analyse::oom_domain::OomJudge,
     events::{Record, decode},
     identity::{
         index::{CgroupIndex, Change, ChangeKind, IndexConfig},
-        names::{NameMessage, NameSource, SourceState},
+        names::{NameMessage, SourceState},
+        resolvers::Resolvers,
     },
     kernel::{
         capabilities::Capabilities,
@@ -36,7 +37,7 @@ use crate::{
     },
     model::{
         event::{AgentPhase, EventBody, EventKind, Lifecycle},
-        identity::{CgroupKey, Identity, Level},
+        identity::{CgroupKey, Level},
         plan::PlanSummary,
     },
     sinks::output::Closed,
@@ -64,8 +65,6 @@ pub struct Pipeline {
     slot_hierarchy: u32,
     memory_hierarchy: u32,
     page_size: u64,
-    /// Whether a source of names answers.
-    names_may_come: bool,
     interval_began_ns: u64,
     attached_after_ns: u64,
     undecodable: u64,
@@ -105,7 +104,6 @@ impl Pipeline {
             slot_hierarchy,
             memory_hierarchy: memory.map_or(0, |hierarchy| hierarchy.id),
             page_size: host.page_size,
-            names_may_come: false,
             interval_began_ns: clock_ns(ClockId::Monotonic),
             attached_after_ns: 0,
             undecodable: 0,
@@ -154,7 +152,7 @@ impl Pipeline {
         &mut self,
         bytes: &[u8],
         outputs: &mut Outputs,
-        sources: &[&dyn NameSource],
+        resolvers: &Resolvers,
     ) -> Result<(), Closed> {
         let record = match decode(bytes) {
             Ok(record) => record,
@@ -168,7 +166,7 @@ impl Pipeline {
                 let Some(change) = self.cgroup(&event) else {
                     return Ok(());
                 };
-                ask(&change.identity, sources);
+                resolvers.ask(&change.identity);
                 self.changed(change, event.monotonic_ns, outputs)
             }
             Record::OomKill(kill) => {
@@ -179,7 +177,7 @@ impl Pipeline {
                     self.files.memory.as_ref(),
                     self.page_size,
                 );
-                ask(&event.container, sources);
+                resolvers.ask(&event.container);
                 let now = clock_ns(ClockId::Monotonic);
                 match self.groups.admit(now, kill.monotonic_ns, Box::new(event)) {
                     Some(event) => self.emit(kill.monotonic_ns, EventBody::OomKill(event), outputs),
@@ -209,6 +207,12 @@ impl Pipeline {
     ) -> Result<(), Closed> {
         let container = change.identity;
         match change.kind {
+            // A reason is no name: another source may still have one.
+            ChangeKind::Renamed
+                if container.container_name.is_none() && self.index.name_may_come(&container) =>
+            {
+                Ok(())
+            }
             ChangeKind::Renamed => {
                 for (at, body) in self.waiting.named(&container) {
                     outputs.emit(at, body)?;
@@ -249,10 +253,9 @@ impl Pipeline {
         outputs: &mut Outputs,
     ) -> Result<(), Closed> {
         let now = clock_ns(ClockId::Monotonic);
-        match self
-            .waiting
-            .admit(now, monotonic_ns, body, self.names_may_come)
-        {
+        let name_may_come =
+            waiting::container(&body).is_some_and(|who| self.index.name_may_come(who));
+        match self.waiting.admit(now, monotonic_ns, body, name_may_come) {
             Some(body) => outputs.emit(monotonic_ns, body),
             None => Ok(()),
         }
@@ -290,10 +293,11 @@ impl Pipeline {
     /// A runtime has said something.
     pub fn name(&mut self, message: NameMessage, outputs: &mut Outputs) -> Result<(), Closed> {
         if let NameMessage::State { source, state } = &message {
-            self.names_may_come = *state == SourceState::Connected;
+            let (resolver, place) = (source.resolver, &source.place);
             match state {
-                SourceState::Connected => debug!("names come from {source}"),
-                SourceState::Unavailable(why) => debug!("no names from {source}: {why}"),
+                SourceState::Connected => debug!("names come from {resolver} at {place}"),
+                SourceState::Absent => debug!("no names from {resolver}: {place} is not there"),
+                SourceState::Unavailable(why) => debug!("no names from {resolver}: {why}"),
             }
         }
         let now = clock_ns(ClockId::Monotonic);
@@ -304,17 +308,13 @@ impl Pipeline {
     }
 
     /// An interval is over.
-    pub fn interval(
-        &mut self,
-        outputs: &mut Outputs,
-        sources: &[&dyn NameSource],
-    ) -> Result<(), Closed> {
-        self.recover_cgroups(outputs, sources)?;
+    pub fn interval(&mut self, outputs: &mut Outputs, resolvers: &Resolvers) -> Result<(), Closed> {
+        self.recover_cgroups(outputs, resolvers)?;
         let now = self.read_slots(outputs)?;
         // Containers that nobody could name yet, e.g. while their runtime was away.
         for (_, identity) in self.index.live_owners() {
             if identity.unresolved.is_some() {
-                ask(&identity, sources);
+                resolvers.ask(&identity);
             }
         }
         for key in std::mem::take(&mut self.gone) {
@@ -333,11 +333,11 @@ impl Pipeline {
     fn recover_cgroups(
         &mut self,
         outputs: &mut Outputs,
-        sources: &[&dyn NameSource],
+        resolvers: &Resolvers,
     ) -> Result<(), Closed> {
         let now = clock_ns(ClockId::Monotonic);
         for change in self.recover() {
-            ask(&change.identity, sources);
+            resolvers.ask(&change.identity);
             self.changed(change, now, outputs)?;
         }
         Ok(())
@@ -368,17 +368,5 @@ impl Pipeline {
         let now = self.read_slots(outputs)?;
         outputs.interval();
         self.agent(AgentPhase::Stop, now, outputs)
-    }
-}
-
-/// Asks the runtimes for a container that has no name yet.
-fn ask(identity: &Identity, sources: &[&dyn NameSource]) {
-    let Some(id) = identity.container_id.as_deref() else {
-        return;
-    };
-    if identity.container_name.is_none() {
-        for source in sources.iter().filter(|source| source.serves(identity)) {
-            source.ask(id);
-        }
     }
 }

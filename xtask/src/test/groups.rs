@@ -11,12 +11,17 @@ pub enum Group {
     Privileged,
     /// Tests with real Docker containers, as root
     Docker,
+    /// Tests with real containers of containerd and Podman, as root
+    Containers,
     /// Tests on the live kernel in guests with other kernels; only where they are asked for
     Vm,
 }
 
 /// What a binary of the tests package that needs Docker is named with.
 const DOCKER_PREFIX: &str = "docker";
+
+/// What one that needs other engines is named with.
+const CONTAINERS_PREFIX: &str = "containers";
 
 impl Group {
     pub const fn name(self) -> &'static str {
@@ -25,6 +30,7 @@ impl Group {
             Self::Unit => "unit",
             Self::Privileged => "privileged",
             Self::Docker => "docker",
+            Self::Containers => "containers",
             Self::Vm => "vm",
         }
     }
@@ -33,8 +39,11 @@ impl Group {
     pub fn has_test_file(self, name: &str) -> bool {
         match self {
             Self::Lint | Self::Unit | Self::Vm => false,
-            Self::Privileged => !name.starts_with(DOCKER_PREFIX),
+            Self::Privileged => {
+                !name.starts_with(DOCKER_PREFIX) && !name.starts_with(CONTAINERS_PREFIX)
+            }
             Self::Docker => name.starts_with(DOCKER_PREFIX),
+            Self::Containers => name.starts_with(CONTAINERS_PREFIX),
         }
     }
 }
@@ -47,6 +56,7 @@ pub fn chosen(only: &[Group], with_guests: bool, filtered: bool) -> Vec<Group> {
         Group::Unit,
         Group::Privileged,
         Group::Docker,
+        Group::Containers,
         Group::Vm,
     ]
     .into_iter()
@@ -67,13 +77,19 @@ mod tests {
 
     #[test]
     fn groups_are_chosen() {
-        use Group::{Docker, Lint, Privileged, Unit, Vm};
-        assert_eq!(chosen(&[], false, false), [Lint, Unit, Privileged, Docker]);
+        use Group::{Containers, Docker, Lint, Privileged, Unit, Vm};
+        assert_eq!(
+            chosen(&[], false, false),
+            [Lint, Unit, Privileged, Docker, Containers]
+        );
         assert_eq!(
             chosen(&[], true, false),
-            [Lint, Unit, Privileged, Docker, Vm]
+            [Lint, Unit, Privileged, Docker, Containers, Vm]
         );
-        assert_eq!(chosen(&[], false, true), [Unit, Privileged, Docker]);
+        assert_eq!(
+            chosen(&[], false, true),
+            [Unit, Privileged, Docker, Containers]
+        );
         assert_eq!(chosen(&[Docker, Lint], false, true), [Lint, Docker]);
         assert_eq!(chosen(&[Vm], false, true), [Vm]);
     }
@@ -83,6 +99,7 @@ mod tests {
         for (file, group) in [
             ("docker", Group::Docker),
             ("docker_names", Group::Docker),
+            ("containers", Group::Containers),
             ("oom", Group::Privileged),
         ] {
             for other in [
@@ -90,6 +107,7 @@ mod tests {
                 Group::Unit,
                 Group::Privileged,
                 Group::Docker,
+                Group::Containers,
                 Group::Vm,
             ] {
                 assert_eq!(

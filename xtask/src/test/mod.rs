@@ -93,12 +93,13 @@ pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
     if groups.contains(&Group::Unit) {
         tallies.push(timed(Group::Unit, |tally| unit::run(&context, tally)));
     }
-    if groups.contains(&Group::Privileged) || groups.contains(&Group::Docker) {
+    let privileged = [Group::Privileged, Group::Docker, Group::Containers];
+    if privileged.iter().any(|group| groups.contains(group)) {
         prepare_machine(&groups, &mut set_up);
         let started = Instant::now();
         let binary = privileged::build(&context, &mut set_up);
         set_up.duration += started.elapsed();
-        for group in [Group::Privileged, Group::Docker] {
+        for group in privileged {
             if groups.contains(&group) {
                 tallies.push(timed(group, |tally| {
                     privileged::run(&context, group, binary.as_deref(), tally);
@@ -158,6 +159,7 @@ fn prepare_machine(groups: &[Group], tally: &mut Tally) {
     for (group, wanted) in [
         (Group::Privileged, packages::TESTS),
         (Group::Docker, packages::DOCKER),
+        (Group::Containers, packages::CONTAINERS),
         (Group::Vm, packages::GUESTS),
     ] {
         if groups.contains(&group) {

@@ -59,6 +59,24 @@ pub const DOCKER: &[Wanted] = &[
     wanted("runc", "runc", "Docker runs its containers with it"),
 ];
 
+/// What the tests with containerd and Podman need besides.
+pub const CONTAINERS: &[Wanted] = &[
+    wanted("containerd", "containerd", "tests run an own containerd"),
+    wanted(
+        "runc",
+        "runc",
+        "containerd and Podman run their containers with it",
+    ),
+    wanted("podman", "podman", "tests run an own Podman service"),
+    wanted("conmon", "conmon", "Podman watches its containers with it"),
+    wanted("crun", "crun", "Podman runs its containers with it, too"),
+    wanted(
+        "busybox-static",
+        "busybox",
+        "tests make container images of it",
+    ),
+];
+
 /// What the kernel matrix needs.
 pub const GUESTS: &[Wanted] = &[
     wanted(

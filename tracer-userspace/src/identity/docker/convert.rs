@@ -4,17 +4,9 @@ use std::collections::HashMap;
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary, EventMessage};
 
-use super::RUNTIME;
+use crate::identity::client::is_id;
 use crate::identity::names::{NameUpdate, Names, bounded};
-
-/// Longest id that is believed, in bytes; Docker's have 64.
-const ID_MAX: usize = 128;
-
-/// Whether this can be a container's id, and nothing that would change a request's path.
-pub(super) fn is_id(id: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (1..=ID_MAX).contains(&id.len()) && id.bytes().all(plain)
-}
+use crate::model::exit::ExitReport;
 
 /// One entry of `GET /containers/json`.
 pub(super) fn from_summary(container: ContainerSummary) -> Option<NameUpdate> {
@@ -33,12 +25,47 @@ pub(super) fn from_summary(container: ContainerSummary) -> Option<NameUpdate> {
 /// `GET /containers/<id>/json`.
 pub(super) fn from_inspect(container: ContainerInspectResponse) -> Option<NameUpdate> {
     let config = container.config.unwrap_or_default();
-    update(
+    let restart_count = container.restart_count.and_then(|n| u32::try_from(n).ok());
+    let mut found = update(
         container.id,
         container.name,
         config.image,
         config.labels.as_ref(),
-    )
+    )?;
+    found.names.restart_count = restart_count;
+    Some(found)
+}
+
+/// A container's end as an event tells it.
+pub(super) struct Ended {
+    pub container_id: String,
+    code: Option<i32>,
+}
+
+/// The end that an event tells, if it is one. Podman names the code otherwise, too.
+pub(super) fn ended(event: &EventMessage) -> Option<Ended> {
+    if !matches!(event.action.as_deref(), Some("die" | "died")) {
+        return None;
+    }
+    let actor = event.actor.as_ref()?;
+    let container_id = actor.id.clone().filter(|id| is_id(id))?;
+    let attributes = actor.attributes.as_ref()?;
+    let code = ["exitCode", "containerExitCode"]
+        .iter()
+        .find_map(|&key| attributes.get(key)?.parse().ok());
+    Some(Ended { container_id, code })
+}
+
+/// How a container ended: the event's code, since an inspection may be of its next run already.
+pub(super) fn exit_of(ended: &Ended, now: Option<ContainerInspectResponse>) -> ExitReport {
+    let now = now.unwrap_or_default();
+    let restart_count = now.restart_count.and_then(|n| u32::try_from(n).ok());
+    let state = now.state.unwrap_or_default();
+    ExitReport {
+        code: ended.code,
+        says_oom: state.running == Some(false) && state.oom_killed == Some(true),
+        restart_count,
+    }
 }
 
 /// One line of `GET /events`: the labels are among the attributes, and so are `name` and `image`.
@@ -63,11 +90,11 @@ fn update(
     let names = Names {
         container_name: name.and_then(bounded),
         image_name: image.and_then(bounded),
-        runtime_name: Some(RUNTIME),
         k8s_namespace: label("io.kubernetes.pod.namespace"),
         k8s_pod_name: label("io.kubernetes.pod.name"),
         k8s_pod_uid: label("io.kubernetes.pod.uid"),
         k8s_container_name: label("io.kubernetes.container.name"),
+        ..Names::default()
     };
     names.container_name.is_some().then_some(NameUpdate {
         container_id,
@@ -91,7 +118,6 @@ mod tests {
         assert_eq!(found.container_id, ID);
         assert_eq!(found.names.container_name.as_deref(), Some("web"));
         assert_eq!(found.names.image_name.as_deref(), Some("bb:1"));
-        assert_eq!(found.names.runtime_name, Some("docker"));
         assert_eq!(found.names.k8s_pod_name, None);
     }
 

@@ -8,36 +8,34 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::Docker;
 use bollard::errors::Error;
+use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{EventsOptions, InspectContainerOptions, ListContainersOptions};
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use super::connection::{Allowance, client, describe};
-use super::convert::{from_event, from_inspect, from_summary, is_id};
-use super::{Client, Closed};
+use super::connection::{client, describe};
+use super::convert::{Ended, ended, exit_of, from_event, from_inspect, from_summary};
+use crate::identity::client::{
+    Allowance, Client, ClientConfig, Closed, Outcome, Question, is_id, too_slow,
+};
 use crate::identity::names::{NameMessage, NameUpdate, SourceState};
 
 /// Questions about single containers that are under way at a time.
 const MAX_INSPECTIONS: usize = 4;
 
+/// Inspections of ended containers that are under way at a time.
+const MAX_ENDS: usize = 32;
+
 /// Longest event in bytes: it has all labels of the container.
 const MAX_EVENT_BYTES: u64 = 1 << 20;
-
-/// How it ended.
-pub(super) enum Outcome {
-    /// There is no socket.
-    Absent,
-    /// It did not answer at all, and why.
-    Refused(String),
-    /// It answered, and then no more, and why.
-    Lost(String),
-}
 
 enum Answer {
     /// What Docker says of the container; nothing where that is no use.
     Inspection(String, Result<Option<NameUpdate>, String>),
+    /// A container has ended; what Docker says of it now, if anything.
+    Ended(Ended, Option<ContainerInspectResponse>),
     /// Docker answers.
     Alive(Result<(), String>),
 }
@@ -110,13 +108,19 @@ impl<'c> Session<'c> {
                 event = events.next() => match event {
                     Some(Ok(event)) => {
                         allowance.renew();
-                        self.take(from_event(event)).await?;
+                        if let Some(ended) = ended(&event) {
+                            self.look_at_end(ended);
+                        }
+                        self.client.learn(from_event(event)).await?;
                     }
                     Some(Err(error)) => return Ok(format!("events: {}", describe(&error))),
                     None => return Ok("the stream of events has ended".to_owned()),
                 },
                 question = self.client.questions.recv(), if self.asked.len() < MAX_INSPECTIONS => {
-                    self.answer(question.ok_or(Closed)?).await?;
+                    // Ends are told by events.
+                    if let Question::Names(id) = question.ok_or(Closed)? {
+                        self.answer(id).await?;
+                    }
                 }
                 Some(answer) = self.answers.join_next() => match answer {
                     Ok(Answer::Alive(Err(reason))) => return Ok(reason),
@@ -131,19 +135,10 @@ impl<'c> Session<'c> {
 
     async fn take_list(&mut self, containers: Vec<NameUpdate>) -> Result<(), Closed> {
         for container in containers {
-            self.take(Some(container)).await?;
+            self.client.learn(Some(container)).await?;
         }
         // Only now, so that "not named yet" is said of nobody who is in the list.
         self.client.set_state(SourceState::Connected).await
-    }
-
-    async fn take(&mut self, update: Option<NameUpdate>) -> Result<(), Closed> {
-        match update {
-            Some(update) if self.client.memory.learn(&update) => {
-                self.client.send(NameMessage::Names(update)).await
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Answers from memory, or asks Docker in the background.
@@ -155,7 +150,8 @@ impl<'c> Session<'c> {
             return Ok(());
         }
         if !is_id(&id) {
-            return self.unknown(id, "its id is none that docker gives").await;
+            let reason = format!("its id is none that {} gives", self.client.source.resolver);
+            return self.client.unknown(id, &reason).await;
         }
         self.asked.insert(id.clone());
         let (calls, limit) = (self.calls.clone(), self.client.config.call_timeout);
@@ -178,35 +174,47 @@ impl<'c> Session<'c> {
     }
 
     async fn take_answer(&mut self, answer: Answer) -> Result<(), Closed> {
+        let resolver = self.client.source.resolver;
         match answer {
             Answer::Alive(_) => Ok(()),
+            Answer::Ended(ended, inspection) => {
+                let container_id = ended.container_id.clone();
+                let exit = exit_of(&ended, inspection);
+                let message = NameMessage::Exit { container_id, exit };
+                self.client.send(message).await
+            }
             Answer::Inspection(id, found) => {
                 self.asked.remove(&id);
                 match found {
-                    Ok(Some(update)) => self.take(Some(update)).await,
+                    Ok(Some(update)) => self.client.learn(Some(update)).await,
                     Ok(None) => {
-                        self.unknown(id, "docker does not know this container")
-                            .await
+                        let reason = format!("{resolver} does not know this container");
+                        self.client.unknown(id, &reason).await
                     }
-                    Err(reason) => self.unknown(id, &format!("docker: {reason}")).await,
+                    Err(reason) => {
+                        let reason = format!("{resolver}: {reason}");
+                        self.client.unknown(id, &reason).await
+                    }
                 }
             }
         }
     }
 
-    async fn unknown(&mut self, container_id: String, reason: &str) -> Result<(), Closed> {
-        // An event may have named it while it was being asked for.
-        if self.client.memory.recall(&container_id).is_some() {
-            return Ok(());
+    /// The event has the exit code; how often it was restarted has to be asked for.
+    fn look_at_end(&mut self, ended: Ended) {
+        let (calls, limit) = (self.calls.clone(), self.client.config.call_timeout);
+        if self.answers.len() >= MAX_ENDS {
+            self.answers
+                .spawn(async move { Answer::Ended(ended, None) });
+            return;
         }
-        self.client.memory.learn_unknown(&container_id);
-        let reason = reason.to_owned();
-        self.client
-            .send(NameMessage::Unknown {
-                container_id,
-                reason,
-            })
-            .await
+        self.answers.spawn(async move {
+            let none = None::<InspectContainerOptions>;
+            let question = calls.inspect_container(&ended.container_id, none);
+            let answer = timeout(limit, question).await;
+            let inspection = answer.ok().and_then(Result::ok);
+            Answer::Ended(ended, inspection)
+        });
     }
 
     /// A daemon that hangs leaves the stream of events as silent as one with nothing to tell.
@@ -226,7 +234,7 @@ async fn ping(calls: &Docker, limit: Duration) -> Result<(), Error> {
     }
 }
 
-async fn list(calls: &Docker, config: &super::DockerConfig) -> Result<Vec<NameUpdate>, String> {
+async fn list(calls: &Docker, config: &ClientConfig) -> Result<Vec<NameUpdate>, String> {
     let options = ListContainersOptions {
         all: true,
         limit: i32::try_from(config.max_containers).ok(),
@@ -263,8 +271,4 @@ fn event_options(since: Duration) -> EventsOptions {
 fn now() -> Duration {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default()
-}
-
-fn too_slow(limit: Duration) -> String {
-    format!("no answer within {} s", limit.as_secs_f32())
 }

@@ -16,10 +16,11 @@ mod tests;
 mod tree;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use self::paths::{PathId, Paths, normal};
 use self::subjects::Subjects;
-use super::names::SourceState;
+use super::names::{Source, SourceState};
 use crate::model::identity::{CgroupKey, SharedIdentity};
 
 /// Bounds of a [`CgroupIndex`].
@@ -111,7 +112,7 @@ pub struct CgroupIndex {
     paths: Paths,
     containers: Subjects,
     pods: Subjects,
-    sources: Vec<(&'static str, SourceState)>,
+    sources: Vec<(Arc<Source>, SourceState)>,
 }
 
 impl CgroupIndex {

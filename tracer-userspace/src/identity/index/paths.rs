@@ -143,6 +143,11 @@ pub(super) fn compose(
             .map(str::to_owned)
             .or_else(|| of(|names| &names.k8s_pod_uid)),
         k8s_container_name: of(|names| &names.k8s_container_name),
+        restart_count: names.and_then(|names| names.restart_count),
+        resolver: names
+            .or(pod)
+            .and_then(|names| names.resolver)
+            .or_else(|| parsed.container_name.is_some().then_some("path")),
         unresolved,
     }
 }

@@ -1,16 +1,17 @@
 //! What sources said about containers (or pods), and which paths it goes to.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use super::paths::PathId;
-use crate::identity::names::Names;
+use crate::identity::names::{Names, Source};
 
 /// One container or pod.
 #[derive(Default)]
 pub(super) struct Subject {
     pub names: Option<Box<Names>>,
-    /// Why it has no names, where a source was asked for just this one.
-    pub reason: Option<String>,
+    /// Why it has no names: what sources said that were asked for just this one.
+    pub reasons: Vec<(Arc<Source>, String)>,
     /// Paths of its cgroups, nested ones included.
     pub paths: HashSet<PathId>,
 }
@@ -24,6 +25,35 @@ pub(super) struct Subjects {
     by_id: HashMap<Box<str>, Box<Subject>>,
     idle: VecDeque<Box<str>>,
     max_idle: usize,
+}
+
+impl Subject {
+    /// Takes in names; what better sources said stays.
+    pub fn learn(&mut self, names: Names) {
+        match &mut self.names {
+            Some(known) => known.merge(names),
+            None => self.names = Some(Box::new(names)),
+        }
+        self.reasons = Vec::new();
+    }
+
+    /// Takes in why a source has no names; the last word of each source counts.
+    pub fn learn_reason(&mut self, source: Arc<Source>, reason: String) {
+        // Names of one that its runtime has forgotten are still its names.
+        if self.names.is_some() {
+            return;
+        }
+        match self.reasons.iter_mut().find(|(who, _)| *who == source) {
+            Some((_, old)) => *old = reason,
+            None => self.reasons.push((source, reason)),
+        }
+    }
+
+    pub fn reason_of(&self, source: &Source) -> Option<&str> {
+        let mut reasons = self.reasons.iter();
+        let (_, reason) = reasons.find(|(who, _)| **who == *source)?;
+        Some(reason)
+    }
 }
 
 impl Subjects {

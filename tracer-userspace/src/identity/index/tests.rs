@@ -1,9 +1,10 @@
 //! The index: owners, tombstones, names, and one start per container.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::{CgroupIndex, Change, ChangeKind, IndexConfig};
-use crate::identity::names::{NameMessage, Names, SourceState};
+use crate::identity::names::{NameMessage, Names, Source, SourceState};
 use crate::model::identity::{CgroupKey, Level};
 
 const CPU: u32 = 1;
@@ -37,6 +38,15 @@ pub(super) fn names(name: &str) -> Names {
         runtime_name: Some("docker"),
         ..Names::default()
     }
+}
+
+pub(super) fn source(resolver: &'static str, runtimes: &'static [&'static str]) -> Arc<Source> {
+    Arc::new(Source {
+        resolver,
+        runtimes,
+        place: format!("/run/{resolver}.sock"),
+        tells_exits: true,
+    })
 }
 
 /// Names of all known keys must be these.
@@ -263,7 +273,7 @@ fn says_why_there_is_no_name() {
     );
     let reason = "docker socket /run/docker.sock: connection refused";
     let down = NameMessage::State {
-        source: "docker",
+        source: source("docker", &["docker"]),
         state: SourceState::Unavailable(reason.to_owned()),
     };
     assert_eq!(index.apply(down.clone()).len(), 2);
@@ -277,7 +287,7 @@ fn says_why_there_is_no_name() {
     assert_eq!(unresolved(&index, cpu(6)), None);
 
     let up = NameMessage::State {
-        source: "docker",
+        source: source("docker", &["docker"]),
         state: SourceState::Connected,
     };
     assert_eq!(index.apply(up).len(), 1);
@@ -286,6 +296,7 @@ fn says_why_there_is_no_name() {
         Some("docker has not named it yet")
     );
     let unknown = NameMessage::Unknown {
+        source: source("docker", &["docker"]),
         container_id: ID.to_owned(),
         reason: "docker does not know this container".to_owned(),
     };

@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::fake::{FakeDocker, Reply};
-use super::{DockerConfig, DockerNames, sockets};
+use super::{docker, sockets};
+use crate::identity::client::memory::FORGET_UNKNOWN;
+use crate::identity::client::{ClientConfig, SocketNames};
 use crate::identity::names::{NameMessage, NameSource, SourceState};
 
 /// No test waits longer for anything.
@@ -49,21 +51,21 @@ fn well(target: &str, list: &str, events: &str) -> Reply {
 
 struct Bench {
     folder: TempDir,
-    config: DockerConfig,
-    names: Option<DockerNames>,
+    config: ClientConfig,
+    names: Option<SocketNames>,
     messages: Option<mpsc::Receiver<NameMessage>>,
 }
 
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = DockerConfig {
+        let config = ClientConfig {
             call_timeout: Duration::from_millis(800),
             retry_min: Duration::from_millis(20),
             retry_max: Duration::from_millis(100),
             check_every: Duration::from_millis(200),
             max_answer_bytes: 1 << 20,
-            ..DockerConfig::new(Some(folder.path().join("docker.sock")))
+            ..ClientConfig::new(vec![folder.path().join("docker.sock")])
         };
         Self {
             folder,
@@ -79,7 +81,7 @@ impl Bench {
 
     fn start(&mut self) {
         let (sender, receiver) = mpsc::channel(64);
-        self.names = Some(DockerNames::spawn(self.config.clone(), sender));
+        self.names = Some(docker(self.config.clone(), sender));
         self.messages = Some(receiver);
     }
 
@@ -116,6 +118,10 @@ impl Bench {
                     state: SourceState::Unavailable(reason),
                     ..
                 } if reason != "docker has not answered yet" => Some(reason.clone()),
+                NameMessage::State {
+                    source,
+                    state: SourceState::Absent,
+                } => Some(format!("{} is not there", source.place)),
                 _ => None,
             })
             .await;
@@ -140,6 +146,7 @@ impl Bench {
             NameMessage::Unknown {
                 container_id,
                 reason,
+                ..
             } if *container_id == id => Some(reason.clone()),
             _ => None,
         })
@@ -166,7 +173,11 @@ async fn lists_follows_and_inspects() {
     });
     bench.start();
     let start = bench.next().await;
-    let source = "docker";
+    let source = bench.names.as_ref().unwrap().source().clone();
+    assert_eq!(
+        (source.resolver, source.runtimes),
+        ("docker", &["docker"][..])
+    );
     let state = SourceState::Unavailable("docker has not answered yet".to_owned());
     assert_eq!(start, NameMessage::State { source, state });
 
@@ -194,7 +205,7 @@ async fn lists_follows_and_inspects() {
     assert_eq!(bench.name(7).await, "asked");
     assert_eq!(docker.count(&id(9)), 1);
     assert_eq!(docker.count(&id(7)), 1);
-    tokio::time::sleep(super::memory::FORGET_UNKNOWN).await;
+    tokio::time::sleep(FORGET_UNKNOWN).await;
     bench.ask(9);
     assert_eq!(bench.reason(9).await, unknown);
     assert_eq!(docker.count(&id(9)), 2);
@@ -212,10 +223,7 @@ async fn lists_follows_and_inspects() {
 async fn comes_when_the_socket_does() {
     let mut bench = Bench::new();
     bench.start();
-    assert_eq!(
-        bench.unavailable().await,
-        "docker socket SOCKET: no such file"
-    );
+    assert_eq!(bench.unavailable().await, "SOCKET is not there");
     bench.ask(1);
     let _docker = FakeDocker::serve(&bench.socket(), |target| {
         well(target, &format!("[{}]", entry(1, "web")), "")
@@ -245,7 +253,7 @@ async fn tries_all_sockets() {
     bench.unavailable().await;
     let reason = bench.unavailable().await;
     assert!(
-        reason.ends_with("none.sock, SOCKET: no such file"),
+        reason.ends_with("none.sock, SOCKET is not there"),
         "{reason}"
     );
 }
@@ -284,7 +292,7 @@ async fn ends_with_either_side() {
     bench.messages = None;
     let names = bench.names.take().unwrap();
     let ended = async {
-        while !names.task.is_finished() {
+        while !names.is_finished() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -295,12 +303,10 @@ async fn ends_with_either_side() {
 #[test]
 fn the_usual_sockets() {
     let usual = ["/run/docker.sock", "/var/run/docker.sock"].map(PathBuf::from);
-    assert_eq!(sockets(None, None), usual);
-    assert_eq!(sockets(None, Some("tcp://127.0.0.1:2375")), usual);
-    assert_eq!(sockets(None, Some("unix:///run/docker.sock")), usual);
-    let rootless = sockets(None, Some("unix:///run/user/7/docker.sock"));
+    assert_eq!(sockets(None), usual);
+    assert_eq!(sockets(Some("tcp://127.0.0.1:2375")), usual);
+    assert_eq!(sockets(Some("unix:///run/docker.sock")), usual);
+    let rootless = sockets(Some("unix:///run/user/7/docker.sock"));
     assert_eq!(rootless[0], Path::new("/run/user/7/docker.sock"));
     assert_eq!(rootless[1..], usual);
-    let given = PathBuf::from("/x.sock");
-    assert_eq!(sockets(Some(given.clone()), Some("unix:///y")), [given]);
 }

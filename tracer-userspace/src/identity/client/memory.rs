@@ -1,4 +1,4 @@
-//! What Docker has said lately.
+//! What a resolver has said lately.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use tokio::time::Instant;
 
 use crate::identity::names::{NameUpdate, Names};
 
-/// How long "not known" is believed. A container may be asked for while Docker is making it, so
+/// How long "not known" is believed. A container may be asked for while its runtime is making it, so
 /// this is short.
-pub(super) const FORGET_UNKNOWN: Duration = Duration::from_secs(2);
+pub(in crate::identity) const FORGET_UNKNOWN: Duration = Duration::from_secs(2);
 
 /// Most containers that are remembered as not known.
 const MAX_UNKNOWN: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 
-/// Names of containers, dead ones included, and ids that Docker did not know.
-pub(super) struct Memory {
+/// Names of containers, dead ones included, and ids that were not known.
+pub(in crate::identity) struct Memory {
     names: LruCache<Box<str>, Names>,
     unknown: LruCache<Box<str>, Instant>,
 }

@@ -1,0 +1,373 @@
+//! A real containerd of the test's own, with its CRI, and pods in it.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{
+    cri::{
+        ContainerConfig, ContainerMetadata, ContainerSecurity, ContainerStatus, CreateContainer,
+        Cri, EXITED, Empty, Image, LinuxContainer, LinuxPod, NamespaceOption, PodConfig, PodId,
+        PodMetadata, Resources, RunPod, SandboxSecurity, StopContainer,
+    },
+    image,
+    parents::Parents,
+    wait::{self, PATIENCE},
+};
+
+/// The image of every container.
+pub const IMAGE: &str = "localhost/limitscope-test:1";
+/// The image of the pods' own containers.
+const PAUSE: &str = "localhost/limitscope-pause:1";
+
+const REMEDY: &str =
+    "install it with: apt-get install -y --no-install-recommends containerd runc busybox-static";
+
+/// A running containerd; dropping it removes its pods, ends it, and fails the test if anything of it
+/// stays.
+#[derive(Debug)]
+pub struct Containerd {
+    dir: Option<TempDir>,
+    daemon: Option<Child>,
+    pods: Vec<String>,
+    parents: Parents,
+}
+
+/// A pod with what it takes to make containers in it.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// Id of its own container.
+    pub id: String,
+    /// `k8s.pod.name`.
+    pub name: String,
+    /// `k8s.pod.uid`.
+    pub uid: String,
+    /// Its cgroup.
+    pub cgroup: String,
+    config: PodConfig,
+}
+
+/// `k8s.namespace.name` of all pods.
+pub const NAMESPACE: &str = "lst-shop";
+
+impl Containerd {
+    /// Starts it and imports the images.
+    pub fn start() -> Result<Self> {
+        let parents = Parents::note(&["kubepods", "default", "k8s.io"])?;
+        let dir = tempfile::Builder::new()
+            .prefix("limitscope-containerd-")
+            .tempdir_in("/var/tmp")?;
+        let mut containerd = Self {
+            dir: Some(dir),
+            daemon: None,
+            pods: Vec::new(),
+            parents,
+        };
+        let dir = containerd.dir().to_owned();
+        let config = CONFIG.replace("@DIR@", &dir.display().to_string());
+        fs::write(dir.join("config.toml"), config)?;
+        containerd.up()?;
+        for (reference, command) in [(IMAGE, &["sh"][..]), (PAUSE, &["sleep", "1000000"])] {
+            let archive = image::archive(&dir, reference, command)?;
+            containerd.ctr(&["images", "import", &archive.display().to_string()])?;
+        }
+        Ok(containerd)
+    }
+
+    fn dir(&self) -> &Path {
+        self.dir
+            .as_ref()
+            .map_or(Path::new("/nonexistent"), |dir| dir.path())
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir().join("containerd.sock")
+    }
+
+    /// A folder with `run/containerd` as on a machine whose only containerd this is.
+    pub fn host_root(&self) -> Result<PathBuf> {
+        let root = self.dir().join("host");
+        if !root.exists() {
+            fs::create_dir_all(root.join("run"))?;
+            std::os::unix::fs::symlink(self.dir().join("state"), root.join("run/containerd"))?;
+        }
+        Ok(root)
+    }
+
+    /// Starts it (again) and waits until it answers.
+    pub fn up(&mut self) -> Result<()> {
+        let dir = self.dir().to_owned();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(dir.join("log"))?;
+        let daemon = Command::new("containerd")
+            .arg("--config")
+            .arg(dir.join("config.toml"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn();
+        let daemon = match daemon {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                bail!("containerd is not installed; {REMEDY}")
+            }
+            other => other.context("starting containerd")?,
+        };
+        self.daemon = Some(daemon);
+        wait::until("containerd's answer", Duration::from_mins(1), || {
+            let daemon = self.daemon.as_mut().context("just started")?;
+            if let Some(status) = daemon.try_wait()? {
+                let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
+                bail!("containerd ended with {status}:\n{log}");
+            }
+            // Its CRI comes after its own interface.
+            let Ok(cri) = Cri::connect(&self.socket()) else {
+                return Ok(None);
+            };
+            let version: Result<Empty> = cri.call("Version", Empty {});
+            Ok(version.is_ok().then_some(()))
+        })
+    }
+
+    /// Ends it; its containers run on.
+    pub fn down(&mut self) -> Result<()> {
+        let Some(mut daemon) = self.daemon.take() else {
+            return Ok(());
+        };
+        kill_process(Pid::from_child(&daemon), Signal::TERM)?;
+        let ended = wait::until("containerd's end", Duration::from_secs(30), || {
+            Ok(daemon.try_wait()?)
+        });
+        if ended.is_err() {
+            daemon.kill()?;
+            daemon.wait()?;
+        }
+        ended.map(drop)
+    }
+
+    /// Runs a `ctr` command in the namespace of the CRI; returns what it prints.
+    pub fn ctr(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new("ctr");
+        command
+            .arg("--address")
+            .arg(self.socket())
+            .args(["--namespace", "k8s.io"])
+            .args(args)
+            .stdin(Stdio::null());
+        let output = command.output().context(REMEDY)?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "{command:?} ended with {}: {stderr}",
+            output.status
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    fn cri(&self) -> Result<Cri> {
+        Cri::connect(&self.socket())
+    }
+
+    /// Makes a pod as kubelet does; `number` makes its uid.
+    pub fn pod(&mut self, name: &str, number: u32) -> Result<Pod> {
+        let uid = format!("6f1c0a2e-0000-4000-8000-{number:012x}");
+        let cgroup = format!("/kubepods/burstable/pod{uid}");
+        let labels = [
+            ("io.kubernetes.pod.name", name),
+            ("io.kubernetes.pod.namespace", NAMESPACE),
+            ("io.kubernetes.pod.uid", &uid),
+        ];
+        let config = PodConfig {
+            metadata: Some(PodMetadata {
+                name: name.to_owned(),
+                uid: uid.clone(),
+                namespace: NAMESPACE.to_owned(),
+            }),
+            log_directory: self.dir().join("logs").join(name).display().to_string(),
+            labels: texts(&labels),
+            linux: Some(LinuxPod {
+                cgroup_parent: cgroup.clone(),
+                security: Some(SandboxSecurity {
+                    namespaces: Some(namespaces()),
+                }),
+            }),
+        };
+        let question = RunPod {
+            config: Some(config.clone()),
+        };
+        let answer: PodId = self.cri()?.call("RunPodSandbox", question)?;
+        self.pods.push(answer.id.clone());
+        Ok(Pod {
+            id: answer.id,
+            name: name.to_owned(),
+            uid,
+            cgroup,
+            config,
+        })
+    }
+
+    /// Makes and starts a container; returns its id.
+    pub fn container(
+        &self,
+        pod: &Pod,
+        name: &str,
+        attempt: u32,
+        resources: Resources,
+        command: &[&str],
+    ) -> Result<String> {
+        let cri = self.cri()?;
+        let labels = [
+            ("io.kubernetes.container.name", name),
+            ("io.kubernetes.pod.name", &pod.name),
+            ("io.kubernetes.pod.namespace", NAMESPACE),
+            ("io.kubernetes.pod.uid", &pod.uid),
+        ];
+        let count = attempt.to_string();
+        let config = ContainerConfig {
+            metadata: Some(ContainerMetadata {
+                name: name.to_owned(),
+                attempt,
+            }),
+            image: Some(Image {
+                image: IMAGE.to_owned(),
+            }),
+            command: command.iter().map(|&word| word.to_owned()).collect(),
+            labels: texts(&labels),
+            annotations: texts(&[("io.kubernetes.container.restartCount", &count)]),
+            log_path: format!("{name}-{attempt}.log"),
+            linux: Some(LinuxContainer {
+                resources: Some(Resources {
+                    oom_score_adj: 500,
+                    ..resources
+                }),
+                security: Some(ContainerSecurity {
+                    namespaces: Some(namespaces()),
+                }),
+            }),
+        };
+        let question = CreateContainer {
+            pod: pod.id.clone(),
+            config: Some(config),
+            pod_config: Some(pod.config.clone()),
+        };
+        let made: PodId = cri.call("CreateContainer", question)?;
+        let _: Empty = cri.call("StartContainer", made.clone())?;
+        Ok(made.id)
+    }
+
+    /// What containerd says of a container.
+    pub fn status(&self, id: &str) -> Result<ContainerStatus> {
+        self.cri()?.status(id)
+    }
+
+    /// Waits for a container's end.
+    pub fn wait(&self, id: &str) -> Result<ContainerStatus> {
+        let cri = self.cri()?;
+        wait::until("the container's end", PATIENCE, || {
+            Ok(Some(cri.status(id)?).filter(|status| status.state == EXITED))
+        })
+    }
+
+    /// Stops a container: SIGTERM, and SIGKILL so many seconds later.
+    pub fn stop(&self, id: &str, timeout: i64) -> Result<()> {
+        let id = id.to_owned();
+        let _: Empty = self
+            .cri()?
+            .call("StopContainer", StopContainer { id, timeout })?;
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        if !self.pods.is_empty() && self.daemon.is_none() {
+            self.up()?;
+        }
+        if !self.pods.is_empty() {
+            let cri = self.cri()?;
+            for id in self.pods.drain(..) {
+                let _: Empty = cri.call("StopPodSandbox", PodId { id: id.clone() })?;
+                let _: Empty = cri.call("RemovePodSandbox", PodId { id })?;
+            }
+        }
+        self.down()?;
+        if let Some(dir) = self.dir.take() {
+            let path = dir.path().to_owned();
+            wait::until("the end of containerd's shims", PATIENCE, || {
+                Ok((!serves(&path)?).then_some(()))
+            })?;
+            wait::until("the removal of containerd's folder", PATIENCE, || {
+                let gone = fs::remove_dir_all(&path).is_ok() || !path.exists();
+                Ok(gone.then_some(()))
+            })
+            .with_context(|| path.display().to_string())?;
+        }
+        self.parents.remove()
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        if let Err(error) = self.clear() {
+            eprintln!("LEFT BEHIND: {error:#}");
+            assert!(thread::panicking(), "{error:#}");
+        }
+    }
+}
+
+/// Whether a process works for the containerd in that folder.
+fn serves(dir: &Path) -> Result<bool> {
+    let needle = dir.display().to_string();
+    for process in fs::read_dir("/proc")? {
+        let line = fs::read(process?.path().join("cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&line).contains(&needle) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The machine's network (there is no other), and its own processes.
+const fn namespaces() -> NamespaceOption {
+    NamespaceOption { network: 2, pid: 1 }
+}
+
+fn texts(pairs: &[(&str, &str)]) -> std::collections::HashMap<String, String> {
+    let owned = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+/// Without networks, without what needs more rights than a test has.
+const CONFIG: &str = r#"
+version = 2
+root = "@DIR@/root"
+state = "@DIR@/state"
+oom_score = 0
+[grpc]
+  address = "@DIR@/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "localhost/limitscope-pause:1"
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "0"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    default_runtime_name = "runc"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = false
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "@DIR@/cni/bin"
+    conf_dir = "@DIR@/cni/net.d"
+"#;

@@ -1,0 +1,255 @@
+//! Names, levels and ends of containers of containerd (by its CRI) and Podman, against what the
+//! engines say of them.
+
+use std::{os::unix::net::UnixListener, path::Path, thread};
+
+use anyhow::{Context, Result, ensure};
+use limitscope_tests::{
+    agent::Agent,
+    containerd::{self, Containerd, NAMESPACE, Pod},
+    cri::{ContainerStatus, Resources},
+    events::Line,
+    podman::{self, Podman},
+};
+
+const NOWHERE: &str = "/var/tmp/limitscope-test-no-such-socket";
+const BUSY: [&str; 3] = ["sh", "-c", "while :; do :; done"];
+const TICKING: [&str; 3] = ["sh", "-c", "while :; do usleep 10000; done"];
+const HUNGRY: [&str; 4] = ["tail", "-c", "90m", "/dev/zero"];
+const MIB: i64 = 1 << 20;
+
+/// The program, with one engine's socket and no other's.
+fn listening(option: &str, socket: &Path, more: &[&str]) -> Result<Agent> {
+    let socket = socket.to_str().context("a path in UTF-8")?;
+    let mut args = vec!["--interval", "500ms", "--throttle-min", "0ns"];
+    for each in ["--docker-socket", "--cri-socket", "--podman-socket"] {
+        args.extend([each, if each == option { socket } else { NOWHERE }]);
+    }
+    args.extend(more);
+    Agent::start(&args)
+}
+
+fn of(line: &Line, id: &str) -> bool {
+    line.value["container.id"] == id
+}
+
+fn line(agent: &Agent, kind: &str, id: &str) -> Result<Line> {
+    agent.wait_for(&format!("{kind} of {id}"), |line| {
+        line.kind() == kind && of(line, id)
+    })
+}
+
+/// Compares a line's identity with what containerd says.
+fn check_cri(line: &Line, pod: &Pod, status: &ContainerStatus) -> Result<()> {
+    let value = &line.value;
+    let name = &status.metadata.as_ref().context("metadata")?.name;
+    assert_eq!(value["container.id"], *status.id, "{value}");
+    assert_eq!(value["container.name"], **name, "{value}");
+    assert_eq!(value["k8s.container.name"], **name, "{value}");
+    assert_eq!(value["container.image.name"], containerd::IMAGE, "{value}");
+    assert_eq!(value["container.runtime.name"], "containerd", "{value}");
+    assert_eq!(value["container.resolver"], "cri", "{value}");
+    check_pod(line, pod);
+    Ok(())
+}
+
+fn check_pod(line: &Line, pod: &Pod) {
+    let value = &line.value;
+    assert_eq!(value["k8s.namespace.name"], NAMESPACE, "{value}");
+    assert_eq!(value["k8s.pod.name"], *pod.name, "{value}");
+    assert_eq!(value["k8s.pod.uid"], *pod.uid, "{value}");
+    assert!(value["container.unresolved"].is_null(), "{value}");
+}
+
+#[test]
+fn containers_of_pods_have_their_names() -> Result<()> {
+    let mut containerd = Containerd::start()?;
+    let pod = containerd.pod("lst-web-0", 1)?;
+    let free = Resources::default();
+    // One is there before the program, one comes after it, and one lives 50 ms.
+    let old = containerd.container(&pod, "old", 0, free.clone(), &TICKING)?;
+    let agent = listening("--cri-socket", &containerd.socket(), &[])?;
+    let new = containerd.container(&pod, "new", 3, free.clone(), &TICKING)?;
+    let brief = containerd.container(&pod, "brief", 0, free.clone(), &["usleep", "50000"])?;
+    for id in [&old, &new, &brief] {
+        let stats = line(&agent, "container_stats", id)?;
+        check_cri(&stats, &pod, &containerd.status(id)?)?;
+    }
+    for id in [&new, &brief] {
+        check_cri(
+            &line(&agent, "container_start", id)?,
+            &pod,
+            &containerd.status(id)?,
+        )?;
+    }
+    check_cri(
+        &line(&agent, "container_exit", &brief)?,
+        &pod,
+        &containerd.status(&brief)?,
+    )?;
+    // Another pod of another name: its own container is no container of its specification.
+    let other = containerd.pod("lst-web-1", 2)?;
+    let start = line(&agent, "container_start", &other.id)?;
+    let named = |line: &Line| of(line, &other.id) && line.value["container.name"] == "POD";
+    let pause = agent.wait_for("the pod's own container by name", named)?;
+    check_pod(&pause, &other);
+    assert!(
+        pause.value["k8s.container.name"].is_null(),
+        "{}",
+        pause.value
+    );
+    assert_eq!(start.cgroup(), pause.cgroup());
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn limits_name_the_container_and_the_pod() -> Result<()> {
+    let mut containerd = Containerd::start()?;
+    let agent = listening("--cri-socket", &containerd.socket(), &[])?;
+    let pod = containerd.pod("lst-limits", 3)?;
+    let hog = Resources {
+        memory_limit: 32 * MIB,
+        ..Resources::default()
+    };
+    let hog = containerd.container(&pod, "hog", 0, hog, &HUNGRY)?;
+    let kill = line(&agent, "oom_kill", &hog)?;
+    let status = containerd.wait(&hog)?;
+    assert_eq!(
+        (status.exit_code, status.reason.as_str()),
+        (137, "OOMKilled")
+    );
+    check_cri(&kill, &pod, &status)?;
+    assert_eq!(kill.text("oom.limit.level")?, "container");
+    let quota = Resources {
+        cpu_period: 100_000,
+        cpu_quota: 10_000,
+        ..Resources::default()
+    };
+    let busy = containerd.container(&pod, "busy", 0, quota, &BUSY)?;
+    let throttle = line(&agent, "cpu_throttle", &busy)?;
+    check_cri(&throttle, &pod, &containerd.status(&busy)?)?;
+    assert_eq!(throttle.text("throttle.level")?, "container");
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn names_of_the_cri_go_and_return() -> Result<()> {
+    let mut containerd = Containerd::start()?;
+    let pod = containerd.pod("lst-return", 4)?;
+    let agent = listening("--cri-socket", &containerd.socket(), &[])?;
+    let free = Resources::default();
+    let first = containerd.container(&pod, "first", 0, free.clone(), &TICKING)?;
+    check_cri(
+        &line(&agent, "container_stats", &first)?,
+        &pod,
+        &containerd.status(&first)?,
+    )?;
+    containerd.down()?;
+    // It keeps its name while nobody can be asked.
+    let later = agent
+        .events()
+        .0
+        .last()
+        .context("lines")?
+        .number("monotonic_ns")?
+        + 1_000_000_000;
+    let still = agent.wait_for("its statistics without containerd", |line| {
+        of(line, &first) && line.number("monotonic_ns").is_ok_and(|at| at > later)
+    })?;
+    assert_eq!(still.value["container.name"], "first");
+    containerd.up()?;
+    let second = containerd.container(&pod, "second", 0, free, &TICKING)?;
+    let named = |line: &Line| of(line, &second) && line.value["container.name"] == "second";
+    let named = agent.wait_for("the second by name", named)?;
+    check_cri(&named, &pod, &containerd.status(&second)?)?;
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_runtime_that_hangs_stalls_nothing() -> Result<()> {
+    let mut containerd = Containerd::start()?;
+    let pod = containerd.pod("lst-hang", 5)?;
+    let id = containerd.container(&pod, "app", 0, Resources::default(), &TICKING)?;
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("hanging.sock");
+    let listener = UnixListener::bind(&socket)?;
+    // It takes every call and answers none.
+    thread::spawn(move || {
+        listener
+            .incoming()
+            .map_while(Result::ok)
+            .collect::<Vec<_>>()
+    });
+    let root = dir.path().join("no-files");
+    let root = root.to_str().context("UTF-8")?;
+    let agent = listening("--cri-socket", &socket, &["--host-root", root])?;
+    let first = line(&agent, "container_stats", &id)?;
+    let later = first.number("monotonic_ns")? + 3_000_000_000;
+    agent.wait_for("statistics of 3 s later", |line| {
+        of(line, &id) && line.number("monotonic_ns").is_ok_and(|at| at > later)
+    })?;
+    let stats = agent.stop()?.events.kind("container_stats");
+    let stats = stats.choose(|line| of(line, &id)).0;
+    for pair in stats.windows(2) {
+        let gap = pair[1].arrived_ns - pair[0].arrived_ns;
+        ensure!(gap < 1_500_000_000, "the stream stalled for {gap} ns");
+    }
+    for line in &stats {
+        assert!(line.value["container.name"].is_null(), "{}", line.value);
+        assert_eq!(line.value["k8s.pod.uid"], *pod.uid);
+        assert!(line.text("container.unresolved")?.contains("cri"));
+    }
+    Ok(())
+}
+
+fn check_podman(line: &Line, inspect: &serde_json::Value) {
+    let value = &line.value;
+    assert_eq!(value["container.id"], inspect["Id"], "{value}");
+    assert_eq!(value["container.name"], inspect["Name"], "{value}");
+    assert_eq!(value["container.image.name"], podman::IMAGE, "{value}");
+    assert_eq!(value["container.runtime.name"], "podman", "{value}");
+    assert_eq!(value["container.resolver"], "podman", "{value}");
+    assert!(value["container.unresolved"].is_null(), "{value}");
+}
+
+fn podman_names(runtime: &'static str) -> Result<()> {
+    let mut podman = Podman::start(runtime)?;
+    let old = podman.container("lst-old", &[], &TICKING)?;
+    let agent = listening("--podman-socket", &podman.socket(), &[])?;
+    let new = podman.container("lst-new", &[], &TICKING)?;
+    for id in [&old, &new] {
+        check_podman(&line(&agent, "container_stats", id)?, &podman.inspect(id)?);
+    }
+    check_podman(
+        &line(&agent, "container_start", &new)?,
+        &podman.inspect(&new)?,
+    );
+    let hog = podman.container("lst-hog", &["--memory", "32m"], &HUNGRY)?;
+    let kill = line(&agent, "oom_kill", &hog)?;
+    check_podman(&kill, &podman.inspect(&hog)?);
+    assert_eq!(kill.text("oom.limit.level")?, "container");
+    // Names stay when the service goes, and return with it.
+    podman.down()?;
+    podman.up()?;
+    let late = podman.container("lst-late", &[], &TICKING)?;
+    let named = |line: &Line| of(line, &late) && line.value["container.name"] == "lst-late";
+    check_podman(
+        &agent.wait_for("lst-late by name", named)?,
+        &podman.inspect(&late)?,
+    );
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn containers_of_podman_with_runc() -> Result<()> {
+    podman_names("runc")
+}
+
+#[test]
+fn containers_of_podman_with_crun() -> Result<()> {
+    podman_names("crun")
+}
