@@ -223,7 +223,7 @@ impl Containerd {
         pod: &Pod,
         name: &str,
         attempt: u32,
-        resources: Resources,
+        resources: &Resources,
         command: &[&str],
     ) -> Result<String> {
         let cri = self.cri()?;
@@ -249,7 +249,7 @@ impl Containerd {
             linux: Some(LinuxContainer {
                 resources: Some(Resources {
                     oom_score_adj: 500,
-                    ..resources
+                    ..resources.clone()
                 }),
                 security: Some(ContainerSecurity {
                     namespaces: Some(namespaces()),

@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::mounts::Hierarchies;
+use crate::{
+    mounts::Hierarchies,
+    wait::{self, PATIENCE},
+};
 
 /// Those that were not there before, in each hierarchy.
 #[derive(Debug, Default)]
@@ -30,7 +33,15 @@ impl Parents {
     /// Removes them; nothing runs in them any more.
     pub fn remove(&mut self) -> Result<()> {
         for parent in self.0.drain(..) {
-            remove_empty(&parent)?;
+            // Monitors end a moment after their containers.
+            let mut last = None;
+            let removed = wait::until("the removal of a parent cgroup", PATIENCE, || {
+                last = remove_empty(&parent).err();
+                Ok(last.is_none().then_some(()))
+            });
+            if let (Err(_), Some(error)) = (removed, last) {
+                return Err(error);
+            }
         }
         Ok(())
     }

@@ -39,6 +39,13 @@ fn line(agent: &Agent, kind: &str, id: &str) -> Result<Line> {
     })
 }
 
+/// Waits for a line of this kind about this container with its name: statistics do not wait for it.
+fn named(agent: &Agent, kind: &str, id: &str) -> Result<Line> {
+    agent.wait_for(&format!("{kind} of {id} with a name"), |line| {
+        line.kind() == kind && of(line, id) && line.value["container.name"].is_string()
+    })
+}
+
 /// Compares a line's identity with what containerd says.
 fn check_cri(line: &Line, pod: &Pod, status: &ContainerStatus) -> Result<()> {
     let value = &line.value;
@@ -67,12 +74,12 @@ fn containers_of_pods_have_their_names() -> Result<()> {
     let pod = containerd.pod("lst-web-0", 1)?;
     let free = Resources::default();
     // One is there before the program, one comes after it, and one lives 50 ms.
-    let old = containerd.container(&pod, "old", 0, free.clone(), &TICKING)?;
+    let old = containerd.container(&pod, "old", 0, &free, &TICKING)?;
     let agent = listening("--cri-socket", &containerd.socket(), &[])?;
-    let new = containerd.container(&pod, "new", 3, free.clone(), &TICKING)?;
-    let brief = containerd.container(&pod, "brief", 0, free.clone(), &["usleep", "50000"])?;
+    let new = containerd.container(&pod, "new", 3, &free, &TICKING)?;
+    let brief = containerd.container(&pod, "brief", 0, &free, &["usleep", "50000"])?;
     for id in [&old, &new, &brief] {
-        let stats = line(&agent, "container_stats", id)?;
+        let stats = named(&agent, "container_stats", id)?;
         check_cri(&stats, &pod, &containerd.status(id)?)?;
     }
     for id in [&new, &brief] {
@@ -87,18 +94,36 @@ fn containers_of_pods_have_their_names() -> Result<()> {
         &pod,
         &containerd.status(&brief)?,
     )?;
-    // Another pod of another name: its own container is no container of its specification.
-    let other = containerd.pod("lst-web-1", 2)?;
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn files_name_where_no_socket_does() -> Result<()> {
+    let mut containerd = Containerd::start()?;
+    let pod = containerd.pod("lst-files", 2)?;
+    let root = containerd.host_root()?;
+    let root = root.to_str().context("UTF-8")?;
+    let agent = listening("", Path::new(NOWHERE), &["--host-root", root])?;
+    // A pod's own container runs before the CRI knows of it.
+    let other = containerd.pod("lst-files-1", 6)?;
+    let brief = ["usleep", "50000"];
+    let brief = containerd.container(&pod, "brief", 0, &Resources::default(), &brief)?;
     let start = line(&agent, "container_start", &other.id)?;
-    let named = |line: &Line| of(line, &other.id) && line.value["container.name"] == "POD";
-    let pause = agent.wait_for("the pod's own container by name", named)?;
-    check_pod(&pause, &other);
+    check_pod(&start, &other);
+    assert_eq!(start.value["container.name"], "POD", "{}", start.value);
     assert!(
-        pause.value["k8s.container.name"].is_null(),
+        start.value["k8s.container.name"].is_null(),
         "{}",
-        pause.value
+        start.value
     );
-    assert_eq!(start.cgroup(), pause.cgroup());
+    for kind in ["container_start", "container_exit"] {
+        let line = line(&agent, kind, &brief)?;
+        check_pod(&line, &pod);
+        assert_eq!(line.value["container.name"], "brief", "{}", line.value);
+        assert_eq!(line.value["container.image.name"], containerd::IMAGE);
+        assert_eq!(line.value["container.resolver"], "files");
+    }
     agent.stop()?;
     Ok(())
 }
@@ -112,7 +137,7 @@ fn limits_name_the_container_and_the_pod() -> Result<()> {
         memory_limit: 32 * MIB,
         ..Resources::default()
     };
-    let hog = containerd.container(&pod, "hog", 0, hog, &HUNGRY)?;
+    let hog = containerd.container(&pod, "hog", 0, &hog, &HUNGRY)?;
     let kill = line(&agent, "oom_kill", &hog)?;
     let status = containerd.wait(&hog)?;
     assert_eq!(
@@ -126,7 +151,7 @@ fn limits_name_the_container_and_the_pod() -> Result<()> {
         cpu_quota: 10_000,
         ..Resources::default()
     };
-    let busy = containerd.container(&pod, "busy", 0, quota, &BUSY)?;
+    let busy = containerd.container(&pod, "busy", 0, &quota, &BUSY)?;
     let throttle = line(&agent, "cpu_throttle", &busy)?;
     check_cri(&throttle, &pod, &containerd.status(&busy)?)?;
     assert_eq!(throttle.text("throttle.level")?, "container");
@@ -140,9 +165,9 @@ fn names_of_the_cri_go_and_return() -> Result<()> {
     let pod = containerd.pod("lst-return", 4)?;
     let agent = listening("--cri-socket", &containerd.socket(), &[])?;
     let free = Resources::default();
-    let first = containerd.container(&pod, "first", 0, free.clone(), &TICKING)?;
+    let first = containerd.container(&pod, "first", 0, &free, &TICKING)?;
     check_cri(
-        &line(&agent, "container_stats", &first)?,
+        &named(&agent, "container_stats", &first)?,
         &pod,
         &containerd.status(&first)?,
     )?;
@@ -160,7 +185,7 @@ fn names_of_the_cri_go_and_return() -> Result<()> {
     })?;
     assert_eq!(still.value["container.name"], "first");
     containerd.up()?;
-    let second = containerd.container(&pod, "second", 0, free, &TICKING)?;
+    let second = containerd.container(&pod, "second", 0, &free, &TICKING)?;
     let named = |line: &Line| of(line, &second) && line.value["container.name"] == "second";
     let named = agent.wait_for("the second by name", named)?;
     check_cri(&named, &pod, &containerd.status(&second)?)?;
@@ -172,7 +197,7 @@ fn names_of_the_cri_go_and_return() -> Result<()> {
 fn a_runtime_that_hangs_stalls_nothing() -> Result<()> {
     let mut containerd = Containerd::start()?;
     let pod = containerd.pod("lst-hang", 5)?;
-    let id = containerd.container(&pod, "app", 0, Resources::default(), &TICKING)?;
+    let id = containerd.container(&pod, "app", 0, &Resources::default(), &TICKING)?;
     let dir = tempfile::tempdir()?;
     let socket = dir.path().join("hanging.sock");
     let listener = UnixListener::bind(&socket)?;
@@ -221,7 +246,7 @@ fn podman_names(runtime: &'static str) -> Result<()> {
     let agent = listening("--podman-socket", &podman.socket(), &[])?;
     let new = podman.container("lst-new", &[], &TICKING)?;
     for id in [&old, &new] {
-        check_podman(&line(&agent, "container_stats", id)?, &podman.inspect(id)?);
+        check_podman(&named(&agent, "container_stats", id)?, &podman.inspect(id)?);
     }
     check_podman(
         &line(&agent, "container_start", &new)?,
@@ -240,6 +265,25 @@ fn podman_names(runtime: &'static str) -> Result<()> {
         &agent.wait_for("lst-late by name", named)?,
         &podman.inspect(&late)?,
     );
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn the_storage_of_podman_names_where_no_socket_does() -> Result<()> {
+    let podman = Podman::start("runc")?;
+    let root = podman.host_root()?;
+    let root = root.to_str().context("UTF-8")?;
+    let agent = listening("", Path::new(NOWHERE), &["--host-root", root])?;
+    let id = podman.container("lst-stored", &[], &TICKING)?;
+    let start = line(&agent, "container_start", &id)?;
+    assert_eq!(
+        start.value["container.name"], "lst-stored",
+        "{}",
+        start.value
+    );
+    assert_eq!(start.value["container.image.name"], podman::IMAGE);
+    assert_eq!(start.value["container.resolver"], "files");
     agent.stop()?;
     Ok(())
 }

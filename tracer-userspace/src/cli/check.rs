@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 use tracer_common::globals::Signal;
 
 use self::trial::Trial;
-use crate::identity::docker::DockerConfig;
+use crate::identity::resolvers::ResolverOptions;
 use crate::kernel::btf::BtfError;
 use crate::kernel::host::{FunctionPrograms, HostFacts};
 use crate::kernel::memory_bounds::{DEFAULT_MAX_CGROUPS, MemoryBounds};
@@ -24,13 +24,6 @@ use crate::kernel::object;
 use crate::kernel::plan::{ForcedSource, Plan, PlanOptions};
 use crate::kernel::privileges::Later;
 pub use crate::kernel::problems::{Problem, fatal};
-
-/// Sockets of other container runtimes than Docker: the runtime and where it listens.
-const SOCKETS: [(&str, &str); 3] = [
-    ("containerd", "/run/containerd/containerd.sock"),
-    ("cri-o", "/run/crio/crio.sock"),
-    ("podman", "/run/podman/podman.sock"),
-];
 
 /// Options of `limitscope check`.
 #[derive(Clone, Debug, clap::Args)]
@@ -63,7 +56,7 @@ struct Report {
     plan: Result<Plan, BtfError>,
     bounds: MemoryBounds,
     max_cgroups: u32,
-    /// Runtime, socket, and whether it is there.
+    /// Who is asked for names, the socket, and whether it is there.
     sockets: Vec<(&'static str, PathBuf, bool)>,
     /// What `run` does with capabilities after attaching.
     later: Later,
@@ -117,25 +110,26 @@ impl Report {
                 remedy: "build the object first: cargo xtask build-ebpf".to_owned(),
             });
         }
-        let docker = DockerConfig::new(args.docker_socket.clone()).sockets;
-        let others = SOCKETS.map(|(runtime, path)| (runtime, PathBuf::from(path)));
+        let resolvers = ResolverOptions {
+            docker_socket: args.docker_socket.clone(),
+            ..ResolverOptions::default()
+        };
         Ok(Self {
             later: Later {
                 replaced: Vec::new(),
-                sockets: docker.clone(),
-                sockets_may_come: args.docker_socket.is_some(),
+                sockets: resolvers.sockets(),
+                sockets_may_come: resolvers.is_any_named(),
             },
             host,
             plan,
             bounds,
             max_cgroups,
-            sockets: docker
+            sockets: resolvers
+                .places()
                 .into_iter()
-                .map(|path| ("docker", path))
-                .chain(others)
-                .map(|(runtime, path)| {
+                .map(|(resolver, path)| {
                     let found = path.exists();
-                    (runtime, path, found)
+                    (resolver, path, found)
                 })
                 .collect(),
             trial: None,

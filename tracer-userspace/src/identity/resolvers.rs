@@ -35,45 +35,93 @@ pub struct ResolverOptions {
     pub host_root: Option<PathBuf>,
 }
 
+impl ResolverOptions {
+    fn root(&self) -> &Path {
+        self.host_root.as_deref().unwrap_or(Path::new("/"))
+    }
+
+    fn of(&self, given: Option<&PathBuf>, usual: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
+        match given {
+            Some(given) => vec![given.clone()],
+            None => below(self.root(), usual),
+        }
+    }
+
+    fn docker(&self) -> Vec<PathBuf> {
+        self.of(self.docker_socket.as_ref(), docker::usual_sockets())
+    }
+
+    fn cri(&self) -> Vec<PathBuf> {
+        let usual = cri::SOCKETS.map(PathBuf::from);
+        self.of(self.cri_socket.as_ref(), usual)
+    }
+
+    fn podman(&self) -> Vec<PathBuf> {
+        self.of(self.podman_socket.as_ref(), [PODMAN_SOCKET.into()])
+    }
+
+    /// Podman's sockets of users who are there now, with the users' ids.
+    fn users(&self) -> Vec<(u32, PathBuf)> {
+        match self.podman_socket {
+            Some(_) => Vec::new(),
+            None => rootless_sockets(&self.root().join(USERS)),
+        }
+    }
+
+    /// All sockets that are asked, with who asks them: `docker`, `cri`, `podman`.
+    pub fn places(&self) -> Vec<(&'static str, PathBuf)> {
+        let users = self.users().into_iter().map(|(_, socket)| socket);
+        let all = [
+            ("docker", self.docker()),
+            ("cri", self.cri()),
+            ("podman", self.podman().into_iter().chain(users).collect()),
+        ];
+        let pairs = |(resolver, sockets): (&'static str, Vec<PathBuf>)| {
+            sockets.into_iter().map(move |socket| (resolver, socket))
+        };
+        all.into_iter().flat_map(pairs).collect()
+    }
+
+    /// All sockets that are asked.
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        let places = self.places().into_iter();
+        places.map(|(_, socket)| socket).collect()
+    }
+
+    /// Whether the user named a socket.
+    pub const fn is_any_named(&self) -> bool {
+        self.docker_socket.is_some() || self.cri_socket.is_some() || self.podman_socket.is_some()
+    }
+}
+
 /// The resolvers of a run.
 pub struct Resolvers {
     sources: Vec<Box<dyn NameSource>>,
-    /// Folders of users whose Podman is asked already; none where the user named a socket.
-    users: Option<Vec<PathBuf>>,
-    host_root: PathBuf,
+    /// Sockets of users that are asked already.
+    users: Vec<PathBuf>,
+    options: ResolverOptions,
     messages: mpsc::Sender<NameMessage>,
 }
 
 impl Resolvers {
     /// Starts all of them on the current tokio runtime.
     pub fn start(options: ResolverOptions, messages: mpsc::Sender<NameMessage>) -> Self {
-        let root = options.host_root.unwrap_or_else(|| "/".into());
         let mut sources: Vec<Box<dyn NameSource>> = Vec::new();
         let mut add = |source: SocketNames| sources.push(Box::new(source));
-        let sockets = match options.docker_socket {
-            Some(given) => vec![given],
-            None => below(&root, docker::usual_sockets()),
-        };
-        add(docker::docker(ClientConfig::new(sockets), messages.clone()));
+        let config = ClientConfig::new(options.docker());
+        add(docker::docker(config, messages.clone()));
         // Several may be there at once: K3s beside the containerd of Docker.
-        let sockets = match options.cri_socket {
-            Some(given) => vec![given],
-            None => below(&root, cri::SOCKETS.map(PathBuf::from)),
-        };
-        for socket in sockets {
+        for socket in options.cri() {
             add(cri::cri(ClientConfig::new(vec![socket]), messages.clone()));
         }
-        let users = options.podman_socket.is_none().then(Vec::new);
-        let sockets = match options.podman_socket {
-            Some(given) => vec![given],
-            None => below(&root, [PODMAN_SOCKET.into()]),
-        };
-        add(docker::podman(ClientConfig::new(sockets), messages.clone()));
-        sources.push(Box::new(FileNames::spawn(root.clone(), messages.clone())));
+        let config = ClientConfig::new(options.podman());
+        add(docker::podman(config, messages.clone()));
+        let root = options.root().to_owned();
+        sources.push(Box::new(FileNames::spawn(root, messages.clone())));
         let mut resolvers = Self {
             sources,
-            users,
-            host_root: root,
+            users: Vec::new(),
+            options,
             messages,
         };
         resolvers.look_for_users();
@@ -82,14 +130,11 @@ impl Resolvers {
 
     /// Starts to ask the Podman of users who came since.
     pub fn look_for_users(&mut self) {
-        let Some(known) = &mut self.users else {
-            return;
-        };
-        for (user, socket) in rootless_sockets(&self.host_root.join(USERS)) {
-            if known.contains(&socket) || known.len() >= MAX_USERS {
+        for (user, socket) in self.options.users() {
+            if self.users.contains(&socket) || self.users.len() >= MAX_USERS {
                 continue;
             }
-            known.push(socket.clone());
+            self.users.push(socket.clone());
             // The socket is its user's, who may tell anything: it has a say below that user's slice
             // and nowhere else.
             let config = ClientConfig {

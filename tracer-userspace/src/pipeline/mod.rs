@@ -138,7 +138,13 @@ pub async fn run(
             }
             () = sleep(RETRY), if outputs.is_behind() => Ok(()),
             () = sleep_until(deadline.unwrap_or(begin)), if deadline.is_some() => {
-                pipeline.stop_waiting(&mut outputs)
+                // A name that came at the last moment counts, on a busy machine too.
+                tokio::task::yield_now().await;
+                let mut step = Ok(());
+                while let Ok(message) = names.try_recv() {
+                    step = step.and_then(|()| pipeline.name(message, &mut outputs));
+                }
+                step.and_then(|()| pipeline.stop_waiting(&mut outputs))
             }
         };
         // Births come before what happens to the born.

@@ -37,13 +37,13 @@ enum Answer {
     List(Result<(Vec<PodSandbox>, Vec<Container>), String>),
     /// A container that was asked for, with its pod where that was not known; nothing where the
     /// runtime has none of that id.
-    Names(
-        String,
-        Result<Option<(NameUpdate, Option<PodSandbox>)>, String>,
-    ),
+    Names(String, Result<Option<Found>, String>),
     /// How a container ended.
     Exit(String, ExitReport),
 }
+
+/// A container with its pod, where that was asked for too.
+type Found = Box<(NameUpdate, Option<PodSandbox>)>;
 
 type Event = Result<ContainerEventResponse, CallError>;
 
@@ -279,7 +279,8 @@ impl<'c> Session<'c> {
             Answer::Names(id, found) => {
                 self.asked.remove(&id);
                 match found {
-                    Ok(Some((update, pod))) => {
+                    Ok(Some(found)) => {
+                        let (update, pod) = *found;
                         if let Some(pod) = pod {
                             self.client.learn(from_pod(&pod, self.runtime)).await?;
                             self.pods.put(pod.id.clone(), pod);
@@ -302,7 +303,7 @@ async fn find(
     calls: &Calls,
     id: &str,
     runtime: Option<&'static str>,
-) -> Result<Option<(NameUpdate, Option<PodSandbox>)>, CallError> {
+) -> Result<Option<Found>, CallError> {
     // Runtimes find by the beginnings of ids, too.
     let containers = calls.containers(Some(id)).await?;
     if let Some(container) = containers.into_iter().find(|one| one.id == id) {
@@ -317,9 +318,9 @@ async fn find(
         {
             update = from_status(&status, pod.as_ref(), runtime).or(update);
         }
-        return Ok(update.map(|update| (update, pod)));
+        return Ok(update.map(|update| Box::new((update, pod))));
     }
     let pods = calls.pods(Some(id)).await?;
     let pod = pods.into_iter().find(|pod| pod.id == id);
-    Ok(pod.and_then(|pod| Some((from_pod(&pod, runtime)?, None))))
+    Ok(pod.and_then(|pod| Some(Box::new((from_pod(&pod, runtime)?, None)))))
 }

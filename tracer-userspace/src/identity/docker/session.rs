@@ -33,9 +33,9 @@ const MAX_EVENT_BYTES: u64 = 1 << 20;
 
 enum Answer {
     /// What Docker says of the container; nothing where that is no use.
-    Inspection(String, Result<Option<NameUpdate>, String>),
+    Inspection(String, Result<Option<Box<NameUpdate>>, String>),
     /// A container has ended; what Docker says of it now, if anything.
-    Ended(Ended, Option<ContainerInspectResponse>),
+    Ended(Ended, Option<Box<ContainerInspectResponse>>),
     /// Docker answers.
     Alive(Result<(), String>),
 }
@@ -161,7 +161,7 @@ impl<'c> Session<'c> {
                 Ok(Ok(found)) => {
                     // Docker finds containers by the beginnings of their ids and by names, too.
                     let same = from_inspect(found).filter(|update| update.container_id == id);
-                    Answer::Inspection(id, Ok(same))
+                    Answer::Inspection(id, Ok(same.map(Box::new)))
                 }
                 Ok(Err(Error::DockerResponseServerError {
                     status_code: 404, ..
@@ -179,14 +179,14 @@ impl<'c> Session<'c> {
             Answer::Alive(_) => Ok(()),
             Answer::Ended(ended, inspection) => {
                 let container_id = ended.container_id.clone();
-                let exit = exit_of(&ended, inspection);
+                let exit = exit_of(&ended, inspection.map(|found| *found));
                 let message = NameMessage::Exit { container_id, exit };
                 self.client.send(message).await
             }
             Answer::Inspection(id, found) => {
                 self.asked.remove(&id);
                 match found {
-                    Ok(Some(update)) => self.client.learn(Some(update)).await,
+                    Ok(Some(update)) => self.client.learn(Some(*update)).await,
                     Ok(None) => {
                         let reason = format!("{resolver} does not know this container");
                         self.client.unknown(id, &reason).await
@@ -212,7 +212,7 @@ impl<'c> Session<'c> {
             let none = None::<InspectContainerOptions>;
             let question = calls.inspect_container(&ended.container_id, none);
             let answer = timeout(limit, question).await;
-            let inspection = answer.ok().and_then(Result::ok);
+            let inspection = answer.ok().and_then(Result::ok).map(Box::new);
             Answer::Ended(ended, inspection)
         });
     }

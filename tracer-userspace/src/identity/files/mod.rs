@@ -100,23 +100,20 @@ async fn run(
                 let (root, id) = (root.clone(), container_id.clone());
                 // A disk may hang; whoever reads the records must not.
                 let found = spawn_blocking(move || is_id(&id).then(|| look_up(&root, &id)));
-                match found.await.ok().flatten().flatten() {
-                    Some(mut names) => {
-                        names.resolver = Some(RESOLVER);
-                        let update = NameUpdate {
-                            container_id,
-                            names,
-                        };
-                        memory.learn(&update);
-                        NameMessage::Names(update)
-                    }
-                    None => {
-                        memory.learn_unknown(&container_id);
-                        NameMessage::Unknown {
-                            source: Arc::clone(&source),
-                            container_id,
-                            reason: "no file of a runtime names it".to_owned(),
-                        }
+                if let Some(mut names) = found.await.ok().flatten().flatten() {
+                    names.resolver = Some(RESOLVER);
+                    let update = NameUpdate {
+                        container_id,
+                        names,
+                    };
+                    memory.learn(&update);
+                    NameMessage::Names(update)
+                } else {
+                    memory.learn_unknown(&container_id);
+                    NameMessage::Unknown {
+                        source: Arc::clone(&source),
+                        container_id,
+                        reason: "no file of a runtime names it".to_owned(),
                     }
                 }
             }
