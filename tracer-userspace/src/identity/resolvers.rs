@@ -40,7 +40,11 @@ impl ResolverOptions {
         self.host_root.as_deref().unwrap_or(Path::new("/"))
     }
 
-    fn of(&self, given: Option<&PathBuf>, usual: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
+    fn of(
+        &self,
+        given: Option<&PathBuf>,
+        usual: impl IntoIterator<Item = PathBuf>,
+    ) -> Vec<PathBuf> {
         match given {
             Some(given) => vec![given.clone()],
             None => below(self.root(), usual),

@@ -309,7 +309,7 @@ impl Pipeline {
 
     /// An interval is over.
     pub fn interval(&mut self, outputs: &mut Outputs, resolvers: &Resolvers) -> Result<(), Closed> {
-        self.recover_cgroups(outputs, resolvers)?;
+        self.recover_cgroups(outputs, Some(resolvers))?;
         let now = self.read_slots(outputs)?;
         // Containers that nobody could name yet, e.g. while their runtime was away.
         for (_, identity) in self.index.live_owners() {
@@ -333,11 +333,13 @@ impl Pipeline {
     fn recover_cgroups(
         &mut self,
         outputs: &mut Outputs,
-        resolvers: &Resolvers,
+        resolvers: Option<&Resolvers>,
     ) -> Result<(), Closed> {
         let now = clock_ns(ClockId::Monotonic);
         for change in self.recover() {
-            resolvers.ask(&change.identity);
+            if let Some(resolvers) = resolvers {
+                resolvers.ask(&change.identity);
+            }
             self.changed(change, now, outputs)?;
         }
         Ok(())
@@ -363,7 +365,7 @@ impl Pipeline {
 
     /// The run is over.
     pub fn stop(&mut self, outputs: &mut Outputs) -> Result<(), Closed> {
-        self.recover_cgroups(outputs, &[])?;
+        self.recover_cgroups(outputs, None)?;
         self.let_go(None, outputs)?;
         let now = self.read_slots(outputs)?;
         outputs.interval();
