@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::chown,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -15,7 +16,6 @@ use limitscope_tests::{
     events::Line,
     rights::{self, NOBODY},
     sandbox,
-    wait::PATIENCE,
     workload::Workload,
 };
 use rustix::thread::CapabilitySet;
@@ -66,7 +66,8 @@ impl Program {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        agent::finish(child, PATIENCE)
+        // Loading all programs takes its time where the CPU is an emulated one.
+        agent::finish(child, Duration::from_mins(1))
     }
 
     /// `check --json`, whatever it says.

@@ -11,6 +11,7 @@ use crate::{
     identity::resolvers::ResolverOptions,
     kernel::{
         host::HostFacts,
+        loader::LoadError,
         memory_bounds::{DEFAULT_MAX_CGROUPS, MemoryBounds},
         plan::{ForcedSource, Plan, PlanOptions},
         problems, trial,
@@ -253,7 +254,14 @@ pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
     });
     // A look-up of a name that hangs must not keep the process.
     runtime.shutdown_background();
-    result.map(|()| ExitCode::SUCCESS)
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            let refusal: LoadError = error.downcast()?;
+            eprintln!("limitscope: {}", problems::refused(&refusal));
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
 /// Ready at SIGINT, SIGTERM or SIGHUP.

@@ -1,5 +1,7 @@
 //! Plans for the running kernel and for kernels like it that lack something.
 
+mod members;
+
 use std::collections::BTreeMap;
 
 use tracer_common::globals::{ABSENT, OFFSETS};
