@@ -164,6 +164,16 @@ fn command_line(pid: u32) -> Option<String> {
     let mut bytes = Vec::new();
     let file = fs::File::open(format!("/proc/{pid}/cmdline")).ok()?;
     file.take(COMMAND_LINE_MAX).read_to_end(&mut bytes).ok()?;
+    joined(bytes)
+}
+
+/// Arguments as /proc has them, each with a NUL behind it. Where the last NUL is missing, the read
+/// stopped at a page of the victim's stack that the kernel has taken back already (the OOM reaper,
+/// `mm/oom_kill.c`): the beginning would look like the whole.
+fn joined(mut bytes: Vec<u8>) -> Option<String> {
+    if bytes.last() != Some(&0) && (bytes.len() as u64) < COMMAND_LINE_MAX {
+        return None;
+    }
     while bytes.last() == Some(&0) {
         bytes.pop();
     }
@@ -179,4 +189,26 @@ fn command_line(pid: u32) -> Option<String> {
 pub fn clock_ns(clock: rustix::time::ClockId) -> u64 {
     let time = rustix::time::clock_gettime(clock);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_whole_or_not_there() {
+        let of = |text: &[u8]| joined(text.to_vec());
+        assert_eq!(
+            of(b"java\0-jar\0app.jar\0").as_deref(),
+            Some("java -jar app.jar")
+        );
+        assert_eq!(of(b"java\0-jar\0ap"), None);
+        assert_eq!(of(b""), None);
+        assert_eq!(of(b"\0\0"), None);
+        let long = vec![b'x'; COMMAND_LINE_MAX as usize];
+        assert_eq!(
+            joined(long).map(|text| text.len() as u64),
+            Some(COMMAND_LINE_MAX)
+        );
+    }
 }
