@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 use crate::{
+    emulated,
     events::{Events, Line},
     wait::{self, PATIENCE},
 };
@@ -136,15 +137,18 @@ pub struct Finished {
 impl Agent {
     /// Starts `limitscope run` with JSON on stdout and waits until it says that it is attached.
     pub fn start(args: &[&str]) -> Result<Self> {
-        let mut command = command([&["run", "--format", "json"], args].concat())?;
-        command.args(more_arguments());
+        // Of a source that is forced twice the last one counts: the test's own.
+        let mut command = command(["run", "--format", "json"])?;
+        command.args(more_arguments()).args(args);
         Self::start_command(command)
     }
 
     /// The same of a command that writes JSON lines to stdout.
     pub fn start_command(command: Command) -> Result<Self> {
         let agent = Self::spawn(command)?;
-        let started = agent.wait_for("the start of the agent", |line| {
+        // An emulated kernel takes seconds to verify the programs, and more of them beside others.
+        let patience = if emulated() { 4 * PATIENCE } else { PATIENCE };
+        let started = agent.wait_for_within("the start of the agent", patience, |line| {
             line.kind() == "agent" && line.value["agent.phase"] == "start"
         });
         if let Err(error) = started {

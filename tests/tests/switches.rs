@@ -23,6 +23,7 @@ struct Run {
     stats: Events,
     kernel: Counters,
     usage_ns: u64,
+    throttled_ns: u64,
     threads: usize,
 }
 
@@ -33,6 +34,8 @@ impl Run {
         let before = (Snapshot::at_rest(cgroup)?, cpu_stat::usage_ns(cgroup)?);
         workload.run()?;
         let after = (Snapshot::at_rest(cgroup)?, cpu_stat::usage_ns(cgroup)?);
+        // Before the workload's end, which may use up a quota too.
+        let throttled_ns = CpuStat::at_rest(cgroup, Duration::from_millis(100))?.throttled_ns;
         let events = agent.stop()?.events;
         let kernel = after.0.since(&before.0);
         println!("{args:?}: {kernel:?}");
@@ -40,6 +43,7 @@ impl Run {
             stats: events.kind("container_stats").cgroup(&cgroup.path()),
             kernel,
             usage_ns: after.1 - before.1,
+            throttled_ns,
             threads: after.0.threads.len(),
         })
     }
@@ -170,7 +174,7 @@ fn threads_and_processes_that_wake_each_other() -> Result<()> {
             &["pingpong", "--kind", kind, "--ms", "1200"],
         )?;
         run.check()?;
-        let many = if emulated() { 1_000 } else { 10_000 };
+        let many = if emulated() { 300 } else { 10_000 };
         assert!(run.kernel.voluntary > many, "{kind}: {:?}", run.kernel);
     }
     Ok(())
@@ -207,13 +211,18 @@ fn one_throttled_thread_waits_for_nothing_but_its_quota() -> Result<()> {
         &["spin", "--threads", "1", "--ms", "2000"],
     )?;
     run.check()?;
-    // Whatever else the machine does: what the quota held back is what the kernel accounts.
-    let throttled = run.stats.sum("sched.run_queue.throttled_wait_ns")?;
-    assert_within(
-        "throttled wait and cpu.stat",
-        throttled as f64,
-        CpuStat::of(&cgroup)?.throttled_ns as f64,
-        1.0,
+    // Whatever else the machine does: what the quota held back is what the kernel accounts. Up to
+    // 6.11 it accounts run queues too that are throttled with nobody in them (`throttle_cfs_rq`,
+    // kernel/sched/fair.c); that the thread's sleeping sibling has one takes an emulated CPU, where
+    // it was up to 8.4 %.
+    let throttled = run.stats.sum("sched.run_queue.throttled_wait_ns")? as f64;
+    let kernel = run.throttled_ns as f64;
+    let off = agreement("throttled wait and cpu.stat", throttled, kernel);
+    let missing = if emulated() { 12.0 } else { 1.0 };
+    assert!((-missing..=1.0).contains(&off), "{off} %");
+    assert!(
+        throttled <= run.kernel.wait_ns as f64,
+        "more than all waits"
     );
     Ok(())
 }

@@ -4,13 +4,17 @@ use std::{thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use limitscope_tests::{
-    agent::Agent, assert_within, cgroup::Cgroup, events::Events, referee::cpu_stat::CpuStat, wait,
-    workload::Workload,
+    agent::Agent, agreement, assert_within, cgroup::Cgroup, emulated, events::Events,
+    referee::cpu_stat::CpuStat, wait, workload::Workload,
 };
 
 /// What accuracy asks of throttled time on a real CPU, over at least this much of it.
 const PERCENT: f64 = 1.0;
 const ENOUGH_NS: u64 = 5_000_000_000;
+/// Frozen time begins when the program at the switch has found that nothing runs any more, the
+/// kernel's clock of the interval a little before the switch. An emulated CPU takes 1 to 2 ms for it,
+/// of intervals of 75 ms: 1.7 to 3.1 % were seen.
+const EMULATED_FROZEN: f64 = 5.0;
 /// How often a workload is run again to get there.
 const ROUNDS: u32 = 6;
 
@@ -65,10 +69,14 @@ impl Run {
                 meanwhile()?;
             }
             workload.result_within(Duration::from_mins(1))?;
-            workload.wait_asleep()?;
             if let Some(beside) = &mut beside {
                 beside.result_within(Duration::from_mins(1))?;
-                beside.wait_asleep()?;
+            }
+            // To its end before the referee is read: on a slow CPU the end of a process uses up a
+            // quota too.
+            assert!(workload.exit()?.success());
+            if let Some(beside) = beside {
+                assert!(beside.exit()?.success());
             }
             after = levels.iter().map(rest).collect::<Result<_>>()?;
             let enough = after.iter().zip(&before).all(|(after, before)| {
@@ -134,7 +142,7 @@ impl Run {
         assert_within("throttle.summed_ns", summed as f64, kernel as f64, PERCENT);
         let periods = stats.sum("throttle.throttled_periods")?;
         let kernel = sum(|k| k.throttled_periods);
-        println!("throttled periods: ours {periods}, kernel {kernel}");
+        agreement("throttled periods", periods as f64, kernel as f64);
         assert!(
             periods.abs_diff(kernel) <= 1,
             "throttled periods {periods}, kernel {kernel}"
@@ -152,15 +160,22 @@ impl Run {
         Ok(stats)
     }
 
-    /// Every event of the level names exactly this quota.
+    /// Every event of the level names exactly this quota. Where a CPU cannot keep up with the periods
+    /// the kernel doubles both, once or more often (`sched_cfs_period_timer`, kernel/sched/fair.c);
+    /// emulated ones do not always.
     fn check_quota(&self, cgroup: &Cgroup, quota_us: u64, period_us: u64) -> Result<()> {
         let events = self
             .events
             .kind("cpu_throttle")
             .with("throttle.cgroup", &cgroup.path());
         for event in &events.0 {
-            assert_eq!(event.number("throttle.quota.quota_us")?, quota_us);
-            assert_eq!(event.number("throttle.quota.period_us")?, period_us);
+            let times = event.number("throttle.quota.period_us")? / period_us;
+            assert!(
+                times == 1 || emulated() && times.is_power_of_two(),
+                "{times}"
+            );
+            assert_eq!(event.number("throttle.quota.quota_us")?, times * quota_us);
+            assert_eq!(event.number("throttle.quota.period_us")?, times * period_us);
             let cpus = event.value["throttle.quota.cpus"].as_f64();
             assert_eq!(cpus, Some(quota_us as f64 / period_us as f64));
         }
@@ -189,7 +204,7 @@ fn one_thread() -> Result<()> {
         "frozen time of one thread",
         frozen as f64,
         summed as f64,
-        2.0,
+        if emulated() { EMULATED_FROZEN } else { 2.0 },
     );
     Ok(())
 }
@@ -352,7 +367,10 @@ fn a_threshold_hides_short_intervals_but_not_their_sum() -> Result<()> {
 #[test]
 fn a_quota_that_is_never_reached_is_never_told() -> Result<()> {
     let cgroup = Cgroup::new("throttle")?;
-    cgroup.set_cpu_quota(Some(90_000), 100_000)?;
+    // To the guest's kernel an emulated CPU that waits for a real one is busy: one may use up more
+    // than a millisecond of ten, and two periods of 100 ms were seen in which it used up 90.
+    let quota_us = if emulated() { 190_000 } else { 90_000 };
+    cgroup.set_cpu_quota(Some(quota_us), 100_000)?;
     let agent = Agent::start(&["--throttle-min", "0ns", "--interval", "500ms"])?;
     let args = [
         "duty",

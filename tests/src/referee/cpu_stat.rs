@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     cgroup::{Cgroup, read},
+    emulated,
     wait::{self, PATIENCE},
 };
 
@@ -44,7 +45,10 @@ impl CpuStat {
     /// Reads it when the period timer has stopped: an interval that is still open is in neither
     /// our figure nor the kernel's.
     pub fn at_rest(cgroup: &Cgroup, period: Duration) -> Result<Self> {
-        let calm = (period * 4).max(Duration::from_millis(50));
+        // An emulated CPU that has to wait for a real one is late with its timers: on a busy machine
+        // an interval of 110 ms was still open after 50 ms without a change.
+        let least = if emulated() { 300 } else { 50 };
+        let calm = (period * 4).max(Duration::from_millis(least));
         wait::until_at_rest("cpu.stat", calm, PATIENCE, || Self::of(cgroup))
     }
 }
