@@ -80,6 +80,8 @@ pub struct Ended {
     /// What was wrong with the guest itself.
     pub failure: Option<String>,
     pub wall: Duration,
+    /// CPU time of the emulator.
+    pub cpu: Duration,
     /// Whether it had to be booted twice.
     pub rebooted: bool,
 }
@@ -100,17 +102,22 @@ impl Guest {
         ] {
             let _ = writeln!(plan, "export {variable}={value}");
         }
-        let filter = self.filter.as_deref().unwrap_or_default();
         for pass in &self.passes {
-            let (name, arguments) = (pass.name(), pass.arguments().join(" "));
-            let _ = writeln!(plan, "export LIMITSCOPE_TEST_ARGS='{arguments}'");
+            let name = pass.name();
             if *pass == Pass::Auto {
                 let _ = writeln!(plan, "section {name} check limitscope check --json");
             }
-            for suite in pass.suites() {
+            for (suite, tests) in pass.suites() {
+                let which = match &self.filter {
+                    Some(filter) => filter.clone(),
+                    None if tests.is_empty() => String::new(),
+                    None => format!("--exact {}", tests.join(" ")),
+                };
+                let arguments = pass.arguments(suite).join(" ");
+                let _ = writeln!(plan, "export LIMITSCOPE_TEST_ARGS='{arguments}'");
                 let _ = writeln!(
                     plan,
-                    "section {name} {suite} /tests/{suite} --test-threads=1 --nocapture {filter}"
+                    "section {name} {suite} /tests/{suite} --test-threads=1 --nocapture {which}"
                 );
             }
         }
@@ -132,7 +139,7 @@ impl Guest {
             let started = Instant::now();
             let left = budget.saturating_sub(begin.elapsed());
             let files = (initrd.as_path(), place("log"), place("console"));
-            let (transcript, overran) = self.boot(&files, left)?;
+            let (transcript, overran, cpu) = self.boot(&files, left)?;
             let failure = match &transcript {
                 Transcript {
                     broken: Some(why), ..
@@ -162,6 +169,7 @@ impl Guest {
                 transcript,
                 failure,
                 wall: started.elapsed(),
+                cpu,
                 rebooted,
             };
         };
@@ -173,7 +181,7 @@ impl Guest {
         &self,
         (initrd, log, console): &(&Path, PathBuf, PathBuf),
         budget: Duration,
-    ) -> Result<(Transcript, bool)> {
+    ) -> Result<(Transcript, bool, Duration)> {
         let mut command = Command::new(EMULATOR);
         command
             .args(MACHINE)
@@ -199,8 +207,8 @@ impl Guest {
             Ok((_, overran)) => *overran,
             Err(_) => true,
         };
-        end(&mut child, overran)?;
-        result
+        let cpu = end(&mut child, overran)?;
+        result.map(|(transcript, overran)| (transcript, overran, cpu))
     }
 
     /// Reads until the guest is gone or out of time.
@@ -243,18 +251,37 @@ impl Guest {
     }
 }
 
-/// Ends the emulator, which has said its last, or does not come to an end.
-fn end(child: &mut Child, now: bool) -> Result<()> {
+/// Ends the emulator, which has said its last, or does not come to an end, and tells the CPU time
+/// that it took.
+fn end(child: &mut Child, now: bool) -> Result<Duration> {
     let deadline = Instant::now() + Duration::from_secs(if now { 0 } else { 10 });
-    while child.try_wait()?.is_none() {
+    let stat = format!("/proc/{}/stat", child.id());
+    let mut cpu = Duration::ZERO;
+    loop {
+        // As long as nobody has waited for it, it is there.
+        cpu = fs::read_to_string(&stat).map_or(cpu, |stat| cpu_time(&stat));
+        if child.try_wait()?.is_some() {
+            return Ok(cpu);
+        }
         if Instant::now() >= deadline {
             child.kill()?;
             child.wait()?;
-            break;
+            return Ok(cpu);
         }
         thread::sleep(Duration::from_millis(20));
     }
-    Ok(())
+}
+
+/// User and system time, fields 14 and 15 of proc_pid_stat(5), of which the second is the command,
+/// in parentheses.
+fn cpu_time(stat: &str) -> Duration {
+    let ticks: u64 = (stat.rsplit(')').next().unwrap_or_default())
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1))
 }
 
 /// The last lines of the kernel's messages.
@@ -283,6 +310,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn cpu_time_is_read() {
+        let ticks = rustix::param::clock_ticks_per_second();
+        let stat = format!(
+            "7 (a b) c) S 1 2 3 4 5 6 7 8 9 10 {ticks} {} 0 0",
+            2 * ticks
+        );
+        assert_eq!(cpu_time(&stat), Duration::from_secs(3));
+    }
+
+    #[test]
     fn a_plan_names_passes_and_suites() {
         let guest = Guest {
             kernel: Kernel {
@@ -301,6 +338,13 @@ mod tests {
         let run = "section auto switches /tests/switches --test-threads=1 --nocapture one\n";
         assert!(plan.contains(run), "{plan}");
         assert!(!plan.contains("section tracepoint switches"));
+        let whole = Guest {
+            filter: None,
+            ..guest
+        };
+        let run = "section tracepoint throttle /tests/throttle --test-threads=1 --nocapture --exact \
+                   many_threads ";
+        assert!(whole.plan().contains(run), "{}", whole.plan());
         assert!(check_filter("a_b::c").is_ok() && check_filter("a b").is_err());
     }
 }

@@ -50,8 +50,8 @@ fn planned(guest: &GuestResults) -> impl Iterator<Item = &Signal> {
 
 /// The source that a pass takes a signal from.
 fn source(guest: &GuestResults, pass: Pass, signal: &str) -> String {
-    if pass.forces_signal(signal) {
-        return pass.name().to_owned();
+    if let Some(forced) = pass.forced_source(signal) {
+        return forced.to_owned();
     }
     let found = planned(guest).find(|planned| planned.signal == signal);
     found.map_or_else(|| "?".to_owned(), |signal| signal.source.clone())
@@ -74,7 +74,7 @@ fn agreement(guests: &[GuestResults]) -> Lines {
             let mut last = "";
             for figure in Figure::ALL {
                 let signal = figure.signal();
-                let told = row.pass == Pass::Auto || row.pass.forces_signal(signal);
+                let told = row.pass == Pass::Auto || row.pass.forced_source(signal).is_some();
                 if signal != last {
                     last = signal;
                     let source = told.then(|| source(guest, row.pass, signal));
@@ -158,10 +158,11 @@ pub fn text(guests: &[GuestResults]) -> String {
         );
         let _ = writeln!(
             text,
-            "{} cgroup {}: {boot}, {:.0} s in all",
+            "{} cgroup {}: {boot}, {:.0} s in all, {:.0} s of CPU time",
             guest.kernel,
             guest.cgroups.name(),
-            guest.wall_seconds
+            guest.wall_seconds,
+            guest.cpu_seconds
         );
     }
     text

@@ -34,7 +34,7 @@ pub struct Options {
     /// Boot only this kernel, as in 6.1, `newest`, or `6.` for a row of them; may be repeated
     #[arg(long, value_name = "KERNEL")]
     kernel: Vec<String>,
-    /// Run this pass [default: auto]; may be repeated
+    /// Run this pass alone; may be repeated
     #[arg(long, value_name = "PASS")]
     pass: Vec<Pass>,
     /// Guests at a time, each with two CPUs
@@ -127,7 +127,7 @@ fn file_system(context: &Context, folder: &Path, tally: &mut Tally) -> Option<Pa
 /// The guests of these kernels, the ones with the longest way first.
 fn guests(kernels: Vec<Kernel>, options: &Options, filter: Option<&String>) -> Vec<Guest> {
     let passes = if options.pass.is_empty() {
-        Pass::DEFAULT.to_vec()
+        Pass::ALL.to_vec()
     } else {
         options.pass.clone()
     };

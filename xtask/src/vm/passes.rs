@@ -5,30 +5,13 @@
 pub enum Pass {
     /// The best source that each signal has on that kernel
     Auto,
-    /// Programs at functions by kprobe
+    /// Programs at functions by kprobe and kretprobe
     Kprobe,
     /// Tracepoints alone
     Tracepoint,
-    /// The kernel's own account of throttling, read once an interval
-    CpuStat,
 }
 
-/// Signals with more than one source.
-const WITH_SOURCES: [Forced; 2] = [
-    Forced {
-        signal: "oom_kill",
-        option: "oom",
-        suite: "oom",
-        passes: &[Pass::Kprobe, Pass::Tracepoint],
-    },
-    Forced {
-        signal: "cpu_throttle",
-        option: "throttle",
-        suite: "throttle",
-        passes: &[Pass::Kprobe, Pass::Tracepoint, Pass::CpuStat],
-    },
-];
-
+/// A signal with more than one source.
 struct Forced {
     /// As the plan names it.
     signal: &'static str,
@@ -36,54 +19,101 @@ struct Forced {
     option: &'static str,
     /// The suite that is about it.
     suite: &'static str,
-    /// The sources that can be forced.
-    passes: &'static [Pass],
+    /// The tests of it that a forced source is put to: those where sources differ in what they see.
+    tests: &'static [&'static str],
+    /// Its source in each pass that forces one.
+    sources: &'static [(Pass, &'static str)],
 }
 
-/// Suites of the tests package that a guest can run: they need neither an engine nor a network.
-pub const SUITES: [&str; 5] = ["fixtures", "oom", "throttle", "switches", "lifecycle"];
+/// `cpu_stat`, the last resort of throttling, is forced by a test of its own in every pass.
+const FORCED: [Forced; 2] = [
+    Forced {
+        signal: "oom_kill",
+        option: "oom",
+        suite: "oom",
+        tests: &[
+            "who_shares_the_memory_dies_too_and_is_told",
+            "two_limits_of_which_the_outer_fires",
+            "a_storm_in_one_cgroup_is_counted_as_the_kernel_does",
+            "a_group_kill_tells_every_victim",
+        ],
+        sources: &[(Pass::Kprobe, "kprobe"), (Pass::Tracepoint, "tracepoint")],
+    },
+    Forced {
+        signal: "cpu_throttle",
+        option: "throttle",
+        suite: "throttle",
+        tests: &[
+            "many_threads",
+            "a_short_period",
+            "a_quota_that_changes_while_it_holds",
+        ],
+        sources: &[
+            (Pass::Kprobe, "kretprobe"),
+            (Pass::Tracepoint, "tracepoint"),
+        ],
+    },
+];
+
+/// Room for fewer cgroups than usual, since making the maps takes seconds under emulation. No test
+/// has as many at a time.
+const ROOM: [&str; 2] = ["--max-cgroups", "256"];
+
+/// What is about OOM kills alone needs no other programs: the verifier takes seconds for the one at
+/// each switch under emulation, at every start. The other suites run with all of them.
+const ONLY_OOM: [&str; 2] = ["--events", "oom_kill"];
+
+/// Suites of the tests package that a guest runs: those with the kernel's own figures as referees.
+/// They need neither an engine nor a network.
+pub const SUITES: [&str; 4] = ["oom", "throttle", "switches", "lifecycle"];
 
 impl Pass {
-    /// What is run if nothing else is asked for. The forced passes need `limitscope run
-    /// --force-source`; a binary without it fails them.
-    pub const DEFAULT: [Self; 1] = [Self::Auto];
+    /// What is run if nothing else is asked for.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Kprobe, Self::Tracepoint];
 
-    /// The name, which is that of the forced source too.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Kprobe => "kprobe",
             Self::Tracepoint => "tracepoint",
-            Self::CpuStat => "cpu_stat",
         }
     }
 
-    fn forces(self) -> impl Iterator<Item = &'static Forced> {
-        WITH_SOURCES
-            .iter()
-            .filter(move |forced| forced.passes.contains(&self))
+    /// What it forces, and the source to which.
+    fn forces(self) -> impl Iterator<Item = (&'static Forced, &'static str)> {
+        FORCED.iter().filter_map(move |forced| {
+            let source = forced.sources.iter().find(|(pass, _)| *pass == self);
+            source.map(|(_, source)| (forced, *source))
+        })
     }
 
-    /// Whether this pass forces the source of a signal, as the plan names it.
-    pub fn forces_signal(self, signal: &str) -> bool {
-        self.forces().any(|forced| forced.signal == signal)
-    }
-
-    /// Arguments that the tests give to `limitscope run` besides their own.
-    pub fn arguments(self) -> Vec<String> {
+    /// The source that this pass forces for a signal, as the plan names it.
+    pub fn forced_source(self, signal: &str) -> Option<&'static str> {
         self.forces()
-            .flat_map(|forced| {
-                let source = format!("{}={}", forced.option, self.name());
-                ["--force-source".to_owned(), source]
-            })
+            .find(|(forced, _)| forced.signal == signal)
+            .map(|(_, source)| source)
+    }
+
+    /// Arguments that the tests of a suite give to `limitscope run` besides their own.
+    pub fn arguments(self, suite: &str) -> Vec<String> {
+        let forced = self.forces().flat_map(|(forced, source)| {
+            let source = format!("{}={source}", forced.option);
+            ["--force-source".to_owned(), source]
+        });
+        let only: &[&str] = if suite == "oom" { &ONLY_OOM } else { &[] };
+        (ROOM.iter().chain(only))
+            .map(|&word| word.to_owned())
+            .chain(forced)
             .collect()
     }
 
-    /// The suites that say something new in this pass.
-    pub fn suites(self) -> Vec<&'static str> {
+    /// The suites that say something new in this pass, and which tests of each; none means all.
+    pub fn suites(self) -> Vec<(&'static str, &'static [&'static str])> {
         match self {
-            Self::Auto => SUITES.to_vec(),
-            _ => self.forces().map(|forced| forced.suite).collect(),
+            Self::Auto => SUITES.iter().map(|suite| (*suite, &[][..])).collect(),
+            _ => (self.forces())
+                .map(|(forced, _)| (forced.suite, forced.tests))
+                .collect(),
         }
     }
 }
@@ -94,15 +124,19 @@ mod tests {
 
     #[test]
     fn a_forced_pass_runs_what_it_forces() {
-        assert!(Pass::Auto.arguments().is_empty());
-        let arguments = Pass::Tracepoint.arguments().join(" ");
+        assert_eq!(Pass::Auto.arguments("switches"), ROOM);
+        let arguments = Pass::Kprobe.arguments("oom")[ROOM.len()..].join(" ");
         assert_eq!(
             arguments,
-            "--force-source oom=tracepoint --force-source throttle=tracepoint"
+            "--events oom_kill --force-source oom=kprobe --force-source throttle=kretprobe"
         );
-        assert_eq!(Pass::CpuStat.suites(), ["throttle"]);
-        for suite in Pass::Kprobe.suites() {
-            assert!(SUITES.contains(&suite));
+        assert_eq!(Pass::Auto.forced_source("oom_kill"), None);
+        assert_eq!(
+            Pass::Kprobe.forced_source("cpu_throttle"),
+            Some("kretprobe")
+        );
+        for (suite, tests) in Pass::Kprobe.suites() {
+            assert!(SUITES.contains(&suite) && !tests.is_empty());
         }
     }
 }

@@ -70,6 +70,7 @@ pub struct GuestResults {
     /// Until the first process was ready, by the guest's clock.
     pub boot_seconds: Option<f64>,
     pub wall_seconds: f64,
+    pub cpu_seconds: f64,
 }
 
 /// Counts a guest's tests and reads its figures.
@@ -85,6 +86,7 @@ pub fn of(guest: &Guest, ended: &Ended, tally: &mut Tally) -> GuestResults {
         rows: Vec::new(),
         boot_seconds: ended.transcript.booted.as_ref().map(|(up, _)| *up),
         wall_seconds: ended.wall.as_secs_f64(),
+        cpu_seconds: ended.cpu.as_secs_f64(),
     };
     for &pass in &guest.passes {
         let mut row = Row {
@@ -96,14 +98,22 @@ pub fn of(guest: &Guest, ended: &Ended, tally: &mut Tally) -> GuestResults {
             seconds: 0.0,
         };
         let sections = &ended.transcript.sections;
-        for suite in pass.suites() {
+        for (suite, wanted) in pass.suites() {
             let place = format!("{name} {}", pass.name());
             let of_suite = |s: &&Section| s.pass == pass.name() && s.name == suite;
             let Some(section) = sections.iter().find(of_suite) else {
                 tally.fail(format!("{place} {suite}: not run"));
                 continue;
             };
-            row.suite(suite, section, &place, tally);
+            let ran = row.suite(suite, section, &place, tally);
+            // A test that was renamed would be left out without a word.
+            let all = guest.filter.is_some() || section.code.is_none();
+            for test in wanted
+                .iter()
+                .filter(|test| !all && !ran.iter().any(|r| r == *test))
+            {
+                tally.fail(format!("{place} {suite}: there is no test {test}"));
+            }
         }
         results.rows.push(row);
     }
@@ -130,7 +140,14 @@ pub fn of(guest: &Guest, ended: &Ended, tally: &mut Tally) -> GuestResults {
 }
 
 impl Row {
-    fn suite(&mut self, suite: &str, section: &Section, place: &str, tally: &mut Tally) {
+    /// Counts the tests of a suite, and tells which were run.
+    fn suite(
+        &mut self,
+        suite: &str,
+        section: &Section,
+        place: &str,
+        tally: &mut Tally,
+    ) -> Vec<String> {
         let title = format!("{place} {suite}");
         self.seconds += section.seconds.max(0.0);
         // The header that cargo would have printed.
@@ -159,6 +176,10 @@ impl Row {
         if counts.failed > 0 || failure.is_some() {
             println!("\n--- vm: {title} wrote:\n{}", section.output.trim_end());
         }
+        let own = format!("{suite} ");
+        let names = (tests.iter())
+            .map(|test| test.name.trim_start_matches(&own).to_owned())
+            .collect();
         let named = |test: TestResult| TestResult {
             name: format!("{place} {}", test.name),
             ..test
@@ -167,6 +188,7 @@ impl Row {
         for line in section.output.lines() {
             self.agreement.line(line);
         }
+        names
     }
 }
 

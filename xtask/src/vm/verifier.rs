@@ -89,6 +89,7 @@ mod tests {
             rows: Vec::new(),
             boot_seconds: None,
             wall_seconds: 0.0,
+            cpu_seconds: 0.0,
         };
         let guests = [guest];
         assert_eq!(
