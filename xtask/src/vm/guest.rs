@@ -70,6 +70,8 @@ pub struct Guest {
     pub kernel: Kernel,
     pub cgroups: Cgroups,
     pub passes: Vec<Pass>,
+    /// Whether the suite about capabilities is run.
+    pub rights: bool,
     /// Only tests whose name has this in it.
     pub filter: Option<String>,
 }
@@ -107,7 +109,7 @@ impl Guest {
             if *pass == Pass::Auto {
                 let _ = writeln!(plan, "section {name} check limitscope check --json");
             }
-            for (suite, tests) in pass.suites() {
+            for (suite, tests) in pass.suites(self.rights) {
                 let which = match &self.filter {
                     Some(filter) => filter.clone(),
                     None if tests.is_empty() => String::new(),
@@ -329,6 +331,7 @@ mod tests {
             },
             cgroups: Cgroups::V1,
             passes: vec![Pass::Auto, Pass::Tracepoint],
+            rights: false,
             filter: Some("one".to_owned()),
         };
         assert_eq!(guest.name(), "5.10.262 cgroup v1");

@@ -22,29 +22,32 @@ pub struct Slot {
     pub series: &'static str,
     /// Whether its memory controller has the interface of cgroup v1.
     pub v1: bool,
+    /// Whether the rights that it takes are tried: on the oldest, on one that counts maps by cgroup
+    /// (since 5.11), and on the newest.
+    pub rights: bool,
 }
 
 /// The highest version that Debian has, if its series is not in the list by itself.
 const NEWEST: &str = "newest";
 
-const fn slot(series: &'static str, v1: bool) -> Slot {
-    Slot { series, v1 }
+const fn slot(series: &'static str, v1: bool, rights: bool) -> Slot {
+    Slot { series, v1, rights }
 }
 
 /// Which kernels, and why these: every long-term series from the oldest supported one, the last
 /// that throttles whole groups (6.17), and each since then, where the scheduler changed every time.
 /// Debian builds memory control without v1 from 6.12 on.
 pub const SLOTS: [Slot; 10] = [
-    slot("5.10", true),
-    slot("6.1", true),
-    slot("6.12", false),
-    slot("6.17", false),
-    slot("6.18", false),
-    slot("6.19", false),
-    slot("7.0", false),
-    slot("7.1", false),
-    slot("7.2", false),
-    slot(NEWEST, false),
+    slot("5.10", true, true),
+    slot("6.1", true, true),
+    slot("6.12", false, false),
+    slot("6.17", false, false),
+    slot("6.18", false, false),
+    slot("6.19", false, false),
+    slot("7.0", false, false),
+    slot("7.1", false, false),
+    slot("7.2", false, false),
+    slot(NEWEST, false, true),
 ];
 
 /// Suites that have them between them, all with small package lists; those of the security archive

@@ -142,6 +142,7 @@ fn guests(kernels: Vec<Kernel>, options: &Options, filter: Option<&String>) -> V
                 kernel: kernel.clone(),
                 cgroups,
                 passes: passes.clone(),
+                rights: kernels::SLOTS[kernel.slot].rights && cgroups == Cgroups::V2,
                 filter: filter.cloned(),
             });
         }
