@@ -4,7 +4,9 @@ use std::{fs, io, os::unix::process::CommandExt, process::Command, thread};
 
 use anyhow::{Context, Result, bail};
 use rustix::{
-    process::{Gid, Signal, Uid, set_parent_process_death_signal},
+    process::{
+        Gid, Resource, Rlimit, Signal, Uid, getrlimit, set_parent_process_death_signal, setrlimit,
+    },
     thread::{
         CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set,
         set_capabilities, set_keep_capabilities, set_thread_groups, set_thread_res_gid,
@@ -96,7 +98,19 @@ pub fn reading_maps_takes_cap_bpf() -> Result<bool> {
     };
     // Type and size of a key; size of a value and number of entries.
     let words = [u64::from(ARRAY) | 4 << 32, 8 | 1 << 32];
-    let map = bpf(MAP_CREATE, &words).context("making a map")?;
+    // Before 5.11 a map counts as locked memory, of which the agent may have taken all. The limit
+    // is put back, as children inherit it; where it cannot be raised no kernel wants that.
+    let limit = getrlimit(Resource::Memlock);
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let raised = setrlimit(Resource::Memlock, unlimited).is_ok();
+    let map = bpf(MAP_CREATE, &words).context("making a map");
+    if raised {
+        setrlimit(Resource::Memlock, limit)?;
+    }
+    let map = map?;
     // Capabilities are a thread's own.
     let read = thread::spawn(move || -> Result<io::Result<i32>> {
         let mut sets = capabilities(None)?;
