@@ -372,17 +372,9 @@ fn a_quota_that_is_never_reached_is_never_told() -> Result<()> {
     let quota_us = if emulated() { 190_000 } else { 90_000 };
     cgroup.set_cpu_quota(Some(quota_us), 100_000)?;
     let agent = Agent::start(&["--throttle-min", "0ns", "--interval", "500ms"])?;
-    let args = [
-        "duty",
-        "--ms",
-        "1000",
-        "--busy-us",
-        "1000",
-        "--idle-us",
-        "9000",
-    ];
-    let mut workload = Workload::start_in(&cgroup, &args)?;
-    workload.run()?;
+    let args = "duty --ms 1000 --busy-us 1000 --idle-us 9000";
+    let args: Vec<&str> = args.split(' ').collect();
+    Workload::start_in(&cgroup, &args)?.run()?;
     assert_eq!(CpuStat::of(&cgroup)?.throttled_periods, 0);
     let events = agent.stop()?.events;
     assert!(

@@ -151,6 +151,16 @@ pub type RunHistory = [RunSlice; RUN_SLICES];
 
 /// Pairs of slots of which one had to wait for the other, see [`neighbour_key`].
 pub const NEIGHBOUR_ENTRIES: u32 = 4096;
+/// Entries that an LRU hash must have for each CPU: before 6.17 each CPU sets 128 aside for itself
+/// (`LOCAL_FREE_TARGET`, `kernel/bpf/bpf_lru_list.c`).
+pub const LRU_ENTRIES_PER_CPU: u32 = 256;
+
+/// Entries of an LRU hash that should have `wanted`, on a machine with `cpus`.
+#[must_use]
+pub const fn lru_entries(wanted: u32, cpus: u32) -> u32 {
+    let least = cpus.saturating_mul(LRU_ENTRIES_PER_CPU);
+    if least > wanted { least } else { wanted }
+}
 /// A part of a wait that is shorter than this many nanoseconds is not told of whom it was.
 pub const NEIGHBOUR_MIN_NS: u64 = 20_000;
 
@@ -262,6 +272,9 @@ pub struct OpenThrottle {
     pub self_base: u64,
     /// Slots of the threads that are held up, used ones first.
     pub held: [HeldSlot; HELD_SLOTS],
+    /// Id of the cgroup (hierarchy of the slots) whose quota it is: the run queue's memory can be
+    /// another cgroup's later.
+    pub quota_cgroup: u64,
     /// Cgroup id (hierarchy of the slots) of the first thread that was parked.
     pub held_cgroup: u64,
     /// Threads that were parked.
@@ -270,15 +283,33 @@ pub struct OpenThrottle {
     pub cpu: u32,
 }
 
-/// The throttled interval of a run queue that ended last, by the run queue's clock.
+/// Throttled intervals that are remembered of a run queue.
+pub const THROTTLED_SPANS: usize = 4;
+
+/// A throttled interval, by the run queue's clock.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LastThrottle {
+pub struct ThrottledSpan {
     /// Start in nanoseconds.
     pub start: u64,
     /// End in nanoseconds.
     pub end: u64,
 }
+
+/// The throttled intervals of a run queue that ended last. Where a whole group leaves the run queue
+/// at once, up to 6.17, a thread that does not get its turn waits through several.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastThrottle {
+    /// A ring of them.
+    pub spans: [ThrottledSpan; THROTTLED_SPANS],
+    /// How many there were.
+    pub count: u32,
+    /// Explicit padding, always 0.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<LastThrottle>() == 72);
 
 /// A slot none of whose threads can run.
 #[repr(C)]

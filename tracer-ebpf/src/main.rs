@@ -38,6 +38,7 @@ mod probes;
 mod read;
 mod slots;
 mod throttle;
+mod throttled_waits;
 mod waits;
 
 /// The verifier accepts no endless loop, so an object with a panic that can be reached does not

@@ -15,6 +15,8 @@ use tracer_common::{
     records::{CgroupLifecycle, OomControl},
 };
 
+use crate::throttled_waits::Covers;
+
 /// Run queues whose throttling may end between the entry and the exit of something.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -127,6 +129,11 @@ pub static OPEN_THROTTLES: HashMap<u64, OpenThrottle> = HashMap::with_max_entrie
 #[map]
 pub static LAST_THROTTLES: LruHashMap<u64, LastThrottle> =
     LruHashMap::with_max_entries(HASH_ENTRIES, 0);
+/// All 0 but for the first span: what a new entry of [`LAST_THROTTLES`] is made of.
+#[map]
+pub static LAST_SCRATCH: PerCpuArray<LastThrottle> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static COVERS: PerCpuArray<Covers> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static FROZEN: HashMap<u32, Frozen> = HashMap::with_max_entries(1, 0);
 

@@ -1,5 +1,4 @@
 //! What is known of throttled run queues, independent of how their ends are seen.
-//!
 //! The kernel itself keeps the start: `cfs_rq->throttled_clock`. When an interval ends it adds
 //! `rq->clock - throttled_clock` to the group's `throttled_time` (`unthrottle_cfs_rq`,
 //! `kernel/sched/fair.c`). So whoever sees the end needs nothing but a look just before it; the
@@ -15,8 +14,8 @@ use tracer_common::{
     },
     header::CgroupKey,
     maps::{
-        HELD_SLOTS, HIST_THROTTLED_INTERVAL, HeldSlot, LastThrottle, OpenThrottle, SLOT_UNKNOWN,
-        TASK_PARKED, TASK_WAIT_ENTRIES,
+        HELD_SLOTS, HIST_THROTTLED_INTERVAL, HeldSlot, OpenThrottle, SLOT_UNKNOWN, TASK_PARKED,
+        TASK_WAIT_ENTRIES,
     },
     records::{KIND_THROTTLE_INTERVAL, THROTTLE_SOURCE_SWITCH, ThrottleInterval},
 };
@@ -27,12 +26,13 @@ use crate::{
     frozen,
     globals::{SLOT_HIERARCHY, TASK_THROTTLED, THROTTLE_MIN_NS, present},
     kernel_types::{cfs_rq::CfsRq, task::Task},
-    maps::{CPU_STATES, LAST_THROTTLES, OPEN_THROTTLES, SLOTS, TASK_WAITS, THROTTLES},
+    maps::{CPU_STATES, OPEN_THROTTLES, SLOTS, TASK_WAITS, THROTTLES},
     slots::{look_up, record},
+    throttled_waits,
 };
 
 /// Levels of groups that are followed upwards.
-const LEVELS: u32 = 12;
+pub const LEVELS: u32 = 12;
 /// A burn time is only told within this many periods; more means that the period's start is old.
 const BURN_PERIODS: u64 = 10;
 
@@ -47,7 +47,8 @@ pub extern "C" fn park(task: u64, slot: u32, cpu: u32) -> u32 {
     if let Some(entry) = TASK_WAITS.get_ptr_mut(task.pid() & (TASK_WAIT_ENTRIES - 1)) {
         // SAFETY: an element of the array, see `sched_switch`.
         let entry = unsafe { &mut *entry };
-        if entry.task == task.0 {
+        // Up to 6.17 one that goes to sleep comes here too, if its group is throttled just then.
+        if entry.task == task.0 && task.wants_to_run() {
             entry.task |= TASK_PARKED;
         }
     }
@@ -79,12 +80,18 @@ fn close_before(cfs_rq: u64, clock: u64) {
     let Some(open) = OPEN_THROTTLES.get_ptr(cfs_rq) else {
         return;
     };
-    // SAFETY: an element of the map, two words copied; see `hold` on changes.
-    let (before, base) = unsafe { ((*open).throttled_clock, (*open).self_base) };
+    // SAFETY: an element of the map, words copied; see `hold` on changes.
+    let (before, base, owner) = unsafe {
+        (
+            (*open).throttled_clock,
+            (*open).self_base,
+            (*open).quota_cgroup,
+        )
+    };
     if before == clock {
         return;
     }
-    if base != 0 {
+    if base != 0 && owner == CfsRq(cfs_rq).task_group().cgroup().id() {
         ended_unseen(cfs_rq, before, base, clock);
     }
     close(cfs_rq);
@@ -149,6 +156,7 @@ pub extern "C" fn hold(cfs_rq: u64, clock: u64, leaf: u64, cgroup: u64, slot_and
     let mut open = OpenThrottle {
         throttled_clock: clock,
         self_base: CfsRq(cfs_rq).self_base(),
+        quota_cgroup: CfsRq(cfs_rq).task_group().cgroup().id(),
         held: [HeldSlot {
             leaf: 0,
             slot: 0,
@@ -206,35 +214,44 @@ pub extern "C" fn ended(cfs_rq: u64, start: u64, end: u64, source: u32) -> u32 {
         Some(open) => unsafe { ((*open).held_cgroup, (*open).throttled_clock == start) },
         None => (0, false),
     };
+    if start == 0 || (duration as i64) < 0 {
+        if expected {
+            close(cfs_rq);
+        }
+        count(LOST_CLOCK);
+        return 0;
+    }
+
+    // Whoever comes first counts it: on kernels where a timer unthrottles other CPUs itself, the
+    // switch there can be faster than the timer's return. Taking the entry out is what only one of
+    // two can; who finds none sees that the interval is remembered.
+    let new = throttled_waits::remember(cfs_rq, start, end);
     let mut threads = 0;
     if expected {
         threads = close(cfs_rq);
+        if threads == 0 {
+            return 0;
+        }
+    }
+    if new == 0 {
+        return 0;
     }
     if !present(&TASK_THROTTLED) {
         // Up to 6.17 the whole group leaves at once, and only the thread that ran is seen leaving.
         let queued = queue.threads();
         threads = if queued > threads { queued } else { threads };
     }
-    if start == 0 || (duration as i64) < 0 {
-        count(LOST_CLOCK);
-        return 0;
-    }
 
-    // Whoever comes first counts it: on kernels where a timer unthrottles other CPUs itself, the
-    // switch there can be faster than the timer's return.
-    // SAFETY: the value is copied at once.
-    if let Some(last) = unsafe { LAST_THROTTLES.get(cfs_rq) }
-        && last.start == start
-    {
-        return 0;
-    }
-
-    // For the waits that go over this interval.
+    // For the waits that go over this interval. Ends that were not seen come out of order.
     let cpu = rq.cpu();
-    let _ = LAST_THROTTLES.insert(cfs_rq, LastThrottle { start, end }, 0);
     if let Some(state) = CPU_STATES.get_ptr_mut(cpu) {
         // SAFETY: an element of the array; an aligned word that the CPU only reads.
-        unsafe { (&raw mut (*state).last_end).write_volatile(end) };
+        unsafe {
+            let last_end = &raw mut (*state).last_end;
+            if end > last_end.read_volatile() {
+                last_end.write_volatile(end);
+            }
+        }
     }
 
     let group = queue.task_group();
@@ -340,9 +357,18 @@ pub extern "C" fn close_late(task: u64, arrival: u64) -> u32 {
             break;
         }
         if let Some(open) = OPEN_THROTTLES.get_ptr(cfs_rq.0) {
-            // SAFETY: an element of the map, two words copied.
-            let (clock, base) = unsafe { ((*open).throttled_clock, (*open).self_base) };
-            if !cfs_rq.is_throttled() || cfs_rq.throttled_clock() != clock {
+            // SAFETY: an element of the map, words copied.
+            let (clock, base, owner) = unsafe {
+                (
+                    (*open).throttled_clock,
+                    (*open).self_base,
+                    (*open).quota_cgroup,
+                )
+            };
+            if owner != cfs_rq.task_group().cgroup().id() {
+                // Of a cgroup that is gone; its run queue's memory is another's now.
+                close(cfs_rq.0);
+            } else if !cfs_rq.is_throttled() || cfs_rq.throttled_clock() != clock {
                 ended_unseen(cfs_rq.0, clock, base, arrival);
             }
         }
@@ -352,83 +378,4 @@ pub extern "C" fn close_late(task: u64, arrival: u64) -> u32 {
         }
     }
     0
-}
-
-/// How much of the wait from `queued` to `clock` (by the clock of this CPU's run queue) `task`
-/// spent throttled: the last throttled interval of each level, as far as it lies within the wait.
-/// Levels overlap, so their union counts. What only quotas above those of `slot` explain is counted
-/// as such.
-#[inline(never)]
-#[unsafe(export_name = "throttle_part_of_wait")]
-pub extern "C" fn part_of_wait(task: u64, slot: u32, queued: u64, clock: u64) -> u64 {
-    let mut entity = Task(task).entity();
-    let mut low = u64::MAX;
-    let mut high = 0;
-    let mut own_low = u64::MAX;
-    let mut own_high = 0;
-    for _ in 0..LEVELS {
-        let cfs_rq = entity.cfs_rq();
-        if cfs_rq.0 == 0 {
-            break;
-        }
-        // SAFETY: the value is copied at once.
-        if let Some(last) = unsafe { LAST_THROTTLES.get(cfs_rq.0) } {
-            let start = if last.start > queued {
-                last.start
-            } else {
-                queued
-            };
-            let end = if last.end < clock { last.end } else { clock };
-            if start < end {
-                low = if start < low { start } else { low };
-                high = if end > high { end } else { high };
-                let group = cfs_rq.task_group().cgroup().id();
-                if look_up(group) == slot {
-                    own_low = if start < own_low { start } else { own_low };
-                    own_high = if end > own_high { end } else { own_high };
-                }
-            }
-        }
-        entity = entity.parent();
-        if entity.0 == 0 {
-            break;
-        }
-    }
-    let all = high.saturating_sub(low);
-    wait_for_ancestor(slot, all - own_high.saturating_sub(own_low));
-    all
-}
-
-#[inline(always)]
-fn wait_for_ancestor(slot: u32, ns: u64) {
-    if ns > 0
-        && let Some(shared) = SLOTS.get_ptr_mut(slot)
-    {
-        // SAFETY: an element of the array, aligned, only added to atomically.
-        unsafe { add_u64(&raw mut (*shared).ancestor_wait_ns, ns) };
-    }
-}
-
-/// `task`, of `slot`, was held up for `ns` on a CPU that it has left since: nothing there says any
-/// more by which level. It was one above the slot's if none of the slot's has a quota.
-#[inline(never)]
-#[unsafe(export_name = "throttle_moved_while_held")]
-pub extern "C" fn moved_while_held(task: u64, slot: u32, ns: u64) -> u32 {
-    let mut entity = Task(task).entity();
-    for _ in 0..LEVELS {
-        let cfs_rq = entity.cfs_rq();
-        if cfs_rq.0 == 0 {
-            break;
-        }
-        let group = cfs_rq.task_group();
-        if group.bandwidth().quota_ns() != u64::MAX && look_up(group.cgroup().id()) == slot {
-            return 0;
-        }
-        entity = entity.parent();
-        if entity.0 == 0 {
-            break;
-        }
-    }
-    wait_for_ancestor(slot, ns);
-    1
 }

@@ -33,7 +33,7 @@ use crate::{
     maps::{CPU_STATES, SLOTS, TASK_WAITS},
     read::direct,
     slots::{cgroup_id_of, counts, record, slot_of},
-    throttle, waits,
+    throttle, throttled_waits, waits,
 };
 
 #[btf_tracepoint(function = "sched_switch")]
@@ -60,6 +60,17 @@ fn on_switch(ctx: &BtfTracePointContext) {
     let arrival_seen = state.pid == prev_pid;
     if prev_pid != 0 {
         prev_slot = leave(ctx, prev, prev_pid, cpu, state);
+    }
+
+    if MEASURE_SWITCHES.load() == 1 && state.slot != prev_slot {
+        // It was moved to another cgroup, or put on the CPU unseen: until then another slot ran.
+        waits::remember(cpu, state.slices, state.slot, state.slice_began);
+        state.slices = state.slices.wrapping_add(1);
+        state.slice_began = if arrival_seen {
+            clock_of(prev)
+        } else {
+            direct::u64(prev, TASK_LAST_ARRIVAL.load())
+        };
     }
 
     let next_pid = direct::u32(next, TASK_PID.load());
@@ -94,9 +105,6 @@ fn on_switch(ctx: &BtfTracePointContext) {
             }
         }
         if next_pid != 0 && is_held(next_slot) {
-            if state.open_throttles != 0 {
-                throttle::close_late(as_number(state, next), clock_of(next));
-            }
             frozen::end(next_slot);
         }
     }
@@ -193,6 +201,11 @@ fn clock_of(task: u64) -> u64 {
 #[inline(always)]
 fn enter(next: u64, pid: u32, prev_slot: u32, cpu: u32, state: &mut CpuState) {
     let slot = slot_of(cgroup_id_of(next), cpu);
+    // Before its wait is looked at, which such an interval can be a part of.
+    if MEASURE_THROTTLE.load() == 1 && state.open_throttles != 0 && is_held(slot) {
+        throttle::close_late(as_number(state, next), clock_of(next));
+        frozen::end(slot);
+    }
     if MEASURE_SWITCHES.load() == 1 {
         wait_of(next, pid, slot, prev_slot, cpu, state);
         state.exec_start_ns = direct::u64(next, TASK_EXEC_RUNTIME.load());
@@ -208,6 +221,16 @@ fn enter(next: u64, pid: u32, prev_slot: u32, cpu: u32, state: &mut CpuState) {
 fn wait_of(next: u64, pid: u32, slot: u32, prev_slot: u32, cpu: u32, state: &mut CpuState) {
     let queued = direct::u64(next, TASK_LAST_QUEUED.load());
     let run_delay = direct::u64(next, TASK_RUN_DELAY.load());
+    // The verifier lets nobody calculate with an address of which it knows the type.
+    let task = as_number(state, next);
+    let Some(entry) = TASK_WAITS.get_ptr_mut(pid & (TASK_WAIT_ENTRIES - 1)) else {
+        return;
+    };
+    // SAFETY: an element of the array. Another CPU can write it at the same moment for another
+    // thread; its check tells.
+    let entry = unsafe { &mut *entry };
+    let known = entry.of(task);
+    let parked = known.is_some() && entry.task & TASK_PARKED != 0;
     let mut wait = 0;
     let mut throttled = 0;
     if queued != 0 {
@@ -217,17 +240,18 @@ fn wait_of(next: u64, pid: u32, slot: u32, prev_slot: u32, cpu: u32, state: &mut
             count(LOST_CLOCK);
             return;
         }
+        let mut from = queued;
         // Only a wait that a throttled interval of this CPU ended in can have a throttled part.
         if MEASURE_THROTTLE.load() == 1 && state.last_end > queued {
-            let part = throttle::part_of_wait(as_number(state, next), slot, queued, clock);
+            let cpu_and_parked = throttled_waits::pack(cpu, parked);
+            let part = throttled_waits::part_of_wait(task, slot, queued, clock, cpu_and_parked);
             throttled = if part > wait { wait } else { part };
+            if throttled > 0 {
+                // It waits for others when the last interval is over.
+                // SAFETY: a member of the state that only this CPU uses.
+                from = unsafe { (&raw const state.task).read_volatile() };
+            }
         }
-        // Throttled intervals come first: a thread waits for others when they are over.
-        let from = if throttled > 0 {
-            state.last_end
-        } else {
-            queued
-        };
         if from >= state.slice_began {
             // For what has just been taken off the CPU alone, as almost always.
             if from < clock
@@ -241,30 +265,22 @@ fn wait_of(next: u64, pid: u32, slot: u32, prev_slot: u32, cpu: u32, state: &mut
         }
     }
     let after = run_delay + wait;
-    if let Some(entry) = TASK_WAITS.get_ptr_mut(pid & (TASK_WAIT_ENTRIES - 1)) {
-        // SAFETY: an element of the array. Another CPU can write it at the same moment for another
-        // thread; its check tells.
-        let entry = unsafe { &mut *entry };
-        // The verifier lets nobody calculate with an address of which it knows the type.
-        let task = as_number(state, next);
-        let own = entry.of(task);
-        if let Some(before) = own.or(before_first(next, 0)) {
-            // What it waited on other CPUs since it last ran.
-            let elsewhere = run_delay.wrapping_sub(before);
-            if (elsewhere as i64) > 0 {
-                wait += elsewhere;
-                if own.is_some() && entry.task & TASK_PARKED != 0 {
-                    throttled += elsewhere;
-                    throttle::moved_while_held(task, slot, elsewhere);
-                }
+    if let Some(before) = known.or(before_first(next, 0)) {
+        // What it waited on other CPUs since it last ran.
+        let elsewhere = run_delay.wrapping_sub(before);
+        if (elsewhere as i64) > 0 {
+            wait += elsewhere;
+            if parked {
+                throttled += elsewhere;
+                throttled_waits::moved_while_held(task, slot, elsewhere);
             }
         }
-        *entry = TaskWait {
-            task,
-            run_delay: after,
-            check: task ^ after,
-        };
     }
+    *entry = TaskWait {
+        task,
+        run_delay: after,
+        check: task ^ after,
+    };
     if wait == 0 && queued == 0 {
         return;
     }

@@ -60,6 +60,8 @@ pub struct OomJudge {
     seen: HashMap<CgroupKey, u64>,
     /// The OOM that a thread handles.
     under_way: HashMap<u32, UnderWay>,
+    /// Processes that were killed lately, by id and start, with the time.
+    killed: HashMap<(u32, u64), u64>,
     /// The same, where the entry of the OOM killer was seen.
     entered: HashMap<u32, Entered>,
 }
@@ -89,6 +91,20 @@ impl OomJudge {
     /// A memory cgroup is gone.
     pub fn gone(&mut self, cgroup: CgroupKey) {
         self.seen.remove(&cgroup);
+    }
+
+    /// Whether the process was told as killed already. The kernel marks the first victim of a group
+    /// kill twice, and if its leader is gone by then another of its threads: nothing keeps that from
+    /// being a second mark (`oom_kill_memcg_member`, `mm/oom_kill.c`).
+    pub fn is_repeated(&mut self, kill: &Kill) -> bool {
+        let Some(start) = kill.start_boottime_ns else {
+            return false;
+        };
+        let now = kill.monotonic_ns;
+        self.killed
+            .retain(|_, at| now.saturating_sub(*at) < SAME_OOM_NS);
+        self.killed.len() < REMEMBERED
+            && self.killed.insert((kill.victim.pid, start), now).is_some()
     }
 
     /// Judges a kill.

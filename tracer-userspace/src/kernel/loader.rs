@@ -140,6 +140,14 @@ impl Tracer {
             (maps::SLOT_CPUS, slots.saturating_mul(cpus)),
             (maps::CPU_STATES, cpus),
             (maps::RUN_HISTORIES, cpus),
+            (
+                maps::NEIGHBOURS,
+                maps::lru_entries(maps::NEIGHBOUR_ENTRIES, cpus),
+            ),
+            (
+                maps::LAST_THROTTLES,
+                maps::lru_entries(maps::HASH_ENTRIES, cpus),
+            ),
             (maps::SLOT_CACHE, cpus.saturating_mul(CACHE_LINES)),
         ] {
             loader.map_max_entries(name, entries);
@@ -182,7 +190,7 @@ impl Tracer {
     }
 
     /// Loads and attaches programs by name. A program of a tracepoint is called like it; see
-    /// [`FUNCTIONS`] for the others.
+    /// `FUNCTIONS` for the others.
     pub fn attach(&mut self, names: &[&str]) -> Result<(), LoadError> {
         let btf = match self.btf.take() {
             Some(btf) => btf,

@@ -5,7 +5,7 @@ use tracer_common::globals::OFFSETS;
 use tracer_common::maps::{
     self, CACHE_LINES, CacheLine, CpuState, EVENTS_BYTES, Frozen, HASH_ENTRIES, HISTOGRAMS,
     Histogram, KILLS, LastThrottle, MAX_ENDS, NEIGHBOUR_ENTRIES, OpenThrottle, RunHistory, Slot,
-    SlotCpu, TASK_WAIT_ENTRIES, THROTTLES_BYTES, TaskWait,
+    SlotCpu, TASK_WAIT_ENTRIES, THROTTLES_BYTES, TaskWait, lru_entries,
 };
 use tracer_common::records::{CgroupLifecycle, OomControl};
 
@@ -43,6 +43,8 @@ impl MemoryBounds {
     pub fn new(cgroups: u32, cpus: u32, page_size: u64) -> Self {
         let (slots, cpus) = (u64::from(cgroups), u64::from(cpus));
         let hash_entries = u64::from(HASH_ENTRIES);
+        let possible = u32::try_from(cpus).unwrap_or(u32::MAX);
+        let lru = |wanted| u64::from(lru_entries(wanted, possible));
         let array = |name, entries: u64, value: usize| MapMemory {
             name,
             entries,
@@ -115,7 +117,7 @@ impl MemoryBounds {
             ),
             hash(
                 maps::LAST_THROTTLES,
-                hash_entries,
+                lru(HASH_ENTRIES),
                 8,
                 size_of::<LastThrottle>(),
             ),
@@ -125,7 +127,9 @@ impl MemoryBounds {
                 size_of::<TaskWait>(),
             ),
             array(maps::RUN_HISTORIES, cpus, size_of::<RunHistory>()),
-            hash(maps::NEIGHBOURS, u64::from(NEIGHBOUR_ENTRIES), 8, 8),
+            hash(maps::NEIGHBOURS, lru(NEIGHBOUR_ENTRIES), 8, 8),
+            array("COVERS", cpus, 72),
+            array("LAST_SCRATCH", cpus, size_of::<LastThrottle>()),
             hash("PENDING_KILLS", u64::from(KILLS), 8, 16),
             hash(
                 "OOM_CONTEXTS",

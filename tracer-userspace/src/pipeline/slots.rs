@@ -186,11 +186,11 @@ impl SlotTable {
 
     /// For whom slots waited since the last call.
     pub fn read_neighbours(&mut self, tracer: &Tracer) -> Vec<WaitedFor> {
-        let mut now = HashMap::new();
+        // A key that is dropped while the map is gone through makes it begin anew: each counts once.
+        let now: HashMap<u64, u64> = tracer.neighbours.iter().filter_map(Result::ok).collect();
         let mut all = Vec::new();
         let cgroup_of = |slot: u32| self.slots.get(&slot).and_then(|slot| slot.cgroup);
-        for (key, sum) in tracer.neighbours.iter().filter_map(Result::ok) {
-            now.insert(key, sum);
+        for (&key, &sum) in &now {
             let before = self.neighbours.get(&key).copied().unwrap_or(0);
             // A pair that was dropped meanwhile has begun anew.
             let ns = sum.checked_sub(before).unwrap_or(sum);

@@ -141,6 +141,7 @@ impl Pipeline {
         self.attached_after_ns = now.saturating_sub(started_ns);
         // What happened while it was being set up belongs to no interval.
         self.slots.read(&self.tracer, |_| {});
+        self.slots.read_neighbours(&self.tracer);
         self.containers.start(&self.index, &self.files);
         self.interval_began_ns = now;
         self.agent(AgentPhase::Start, now, outputs)?;
@@ -170,6 +171,9 @@ impl Pipeline {
                 self.changed(change, event.monotonic_ns, outputs)
             }
             Record::OomKill(kill) => {
+                if self.judge.is_repeated(&kill) {
+                    return Ok(());
+                }
                 let event = compose::oom_kill(
                     &kill,
                     &mut self.judge,

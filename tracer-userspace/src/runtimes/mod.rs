@@ -3,7 +3,7 @@
 //! changed.
 //!
 //! A value is given only with what it is based on, and where it cannot be had there is the reason.
-//! Nothing is read across an exec: see [`process`].
+//! Nothing is read across an exec: see `process`.
 
 mod elf;
 mod go;

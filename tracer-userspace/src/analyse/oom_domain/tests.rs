@@ -152,3 +152,18 @@ fn victims_of_one_entry_are_numbered() {
         [1, 2, 1, 2]
     );
 }
+
+#[test]
+fn a_process_dies_once() {
+    let mut judge = OomJudge::default();
+    let mut again = |pid, start| {
+        let mut killed = kill(9, Vec::new());
+        killed.victim.pid = pid;
+        killed.start_boottime_ns = start;
+        judge.is_repeated(&killed)
+    };
+    assert!(!again(5, Some(70)));
+    assert!(again(5, Some(70)));
+    assert!(!again(5, Some(71)), "another process with this id");
+    assert!(!again(6, None) && !again(6, None), "not to be told apart");
+}
