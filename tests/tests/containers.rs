@@ -160,6 +160,50 @@ fn limits_name_the_container_and_the_pod() -> Result<()> {
 }
 
 #[test]
+fn ends_in_pods_are_told_with_code_and_cause() -> Result<()> {
+    let mut containerd = Containerd::start()?;
+    let agent = listening("--cri-socket", &containerd.socket(), &[])?;
+    let pod = containerd.pod("lst-ends", 7)?;
+    let free = Resources::default();
+    let trap = [
+        "sh",
+        "-c",
+        "trap 'exit 143' TERM; while :; do usleep 10000; done",
+    ];
+    let stopped = containerd.container(&pod, "stopped", 0, &free, &trap)?;
+    // The shell has set its trap when it sleeps.
+    named(&agent, "container_stats", &stopped)?;
+    containerd.stop(&stopped, 10)?;
+    let failed = containerd.container(&pod, "failed", 4, &free, &["sh", "-c", "exit 3"])?;
+    let hog = Resources {
+        memory_limit: 32 * MIB,
+        ..Resources::default()
+    };
+    let hog = containerd.container(&pod, "hog", 0, &hog, &HUNGRY)?;
+    for (id, cause, restarts) in [
+        (&stopped, "stopped", 0),
+        (&failed, "error", 4),
+        (&hog, "oom_killed", 0),
+    ] {
+        let status = containerd.wait(id)?;
+        let exit = line(&agent, "container_exit", id)?;
+        check_cri(&exit, &pod, &status)?;
+        assert_eq!(
+            exit.value["container.exit.code"], status.exit_code,
+            "{}",
+            exit.value
+        );
+        assert_eq!(exit.text("container.exit.cause")?, cause);
+        assert_eq!(exit.number("k8s.container.restart_count")?, restarts);
+    }
+    let kill = line(&agent, "oom_kill", &hog)?;
+    let exit = line(&agent, "container_exit", &hog)?;
+    assert_eq!(exit.value["container.exit.oom_kill_seq"], kill.value["seq"]);
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
 fn names_of_the_cri_go_and_return() -> Result<()> {
     let mut containerd = Containerd::start()?;
     let pod = containerd.pod("lst-return", 4)?;
@@ -248,13 +292,18 @@ fn podman_names(runtime: &'static str) -> Result<()> {
     for id in [&old, &new] {
         check_podman(&named(&agent, "container_stats", id)?, &podman.inspect(id)?);
     }
-    check_podman(
-        &line(&agent, "container_start", &new)?,
-        &podman.inspect(&new)?,
-    );
+    // Podman tells of a container when it is made, and of its end a moment after it.
+    let inspect = podman.inspect(&new)?;
+    podman.run(["rm", "--force", "--time", "0", "lst-new"])?;
+    check_podman(&line(&agent, "container_exit", &new)?, &inspect);
     let hog = podman.container("lst-hog", &["--memory", "32m"], &HUNGRY)?;
     let kill = line(&agent, "oom_kill", &hog)?;
     check_podman(&kill, &podman.inspect(&hog)?);
+    // Podman itself does not say that it was the OOM killer.
+    let exit = line(&agent, "container_exit", &hog)?;
+    assert_eq!(exit.number("container.exit.code")?, 137, "{}", exit.value);
+    assert_eq!(exit.text("container.exit.cause")?, "oom_killed");
+    assert_eq!(exit.value["container.exit.oom_kill_seq"], kill.value["seq"]);
     assert_eq!(kill.text("oom.limit.level")?, "container");
     // Names stay when the service goes, and return with it.
     podman.down()?;
@@ -276,14 +325,13 @@ fn the_storage_of_podman_names_where_no_socket_does() -> Result<()> {
     let root = root.to_str().context("UTF-8")?;
     let agent = listening("", Path::new(NOWHERE), &["--host-root", root])?;
     let id = podman.container("lst-stored", &[], &TICKING)?;
-    let start = line(&agent, "container_start", &id)?;
-    assert_eq!(
-        start.value["container.name"], "lst-stored",
-        "{}",
-        start.value
-    );
-    assert_eq!(start.value["container.image.name"], podman::IMAGE);
-    assert_eq!(start.value["container.resolver"], "files");
+    // The start may be told before the disk has answered.
+    named(&agent, "container_stats", &id)?;
+    podman.run(["rm", "--force", "--time", "0", "lst-stored"])?;
+    let exit = line(&agent, "container_exit", &id)?;
+    assert_eq!(exit.value["container.name"], "lst-stored", "{}", exit.value);
+    assert_eq!(exit.value["container.image.name"], podman::IMAGE);
+    assert_eq!(exit.value["container.resolver"], "files");
     agent.stop()?;
     Ok(())
 }

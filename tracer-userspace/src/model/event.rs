@@ -1,5 +1,6 @@
 //! What limitscope tells: the events, before any sink gives them a form.
 
+use super::exit::Exit;
 use super::identity::SharedIdentity;
 use super::oom::OomKillEvent;
 use super::plan::PlanSummary;
@@ -97,6 +98,10 @@ pub struct Lifecycle {
     pub container: SharedIdentity,
     /// How long it lived, at its end and where its start was seen, in nanoseconds.
     pub lifetime_ns: Option<u64>,
+    /// How often it was restarted so far, as its runtime counts.
+    pub restart_count: Option<u32>,
+    /// How and why it ended, at its end and where its runtime told.
+    pub exit: Option<Exit>,
 }
 
 /// At which point of the run an `agent` event is.

@@ -5,6 +5,7 @@
 
 mod compose;
 mod containers;
+mod exits;
 mod filter;
 mod group_kills;
 mod outputs;

@@ -161,6 +161,11 @@ impl Outputs {
         self.output.write_entry(&self.line)
     }
 
+    /// Number of the last line that was put into words.
+    pub const fn seq(&self) -> u64 {
+        self.seq
+    }
+
     /// Remembers that a container of the filter was there.
     fn note_match(&mut self, identity: Option<&Identity>) {
         if let (Some(filter), Some(identity)) = (&self.container, identity) {

@@ -2,28 +2,27 @@
 
 mod agent;
 mod cgroups;
-
-use std::time::Duration;
+mod lives;
 
 use rustix::time::ClockId;
-use tokio::time::Instant;
 use tracer_common::globals::Signal;
 use tracing::debug;
 
 use super::{
     compose::{self, clock_ns},
     containers::{Containers, Files},
+    exits::Exits,
     group_kills::GroupKills,
     outputs::Outputs,
     own_cost::OwnCost,
     slots::SlotTable,
-    waiting::{self, WaitingRoom},
+    waiting::WaitingRoom,
 };
 use crate::{
     analyse::oom_domain::OomJudge,
     events::{Record, decode},
     identity::{
-        index::{CgroupIndex, Change, ChangeKind, IndexConfig},
+        index::{CgroupIndex, ChangeKind, IndexConfig},
         names::{NameMessage, SourceState},
         resolvers::Resolvers,
     },
@@ -36,8 +35,8 @@ use crate::{
         plan::{Plan, Source},
     },
     model::{
-        event::{AgentPhase, EventBody, EventKind, Lifecycle},
-        identity::{CgroupKey, Level},
+        event::{AgentPhase, EventBody, EventKind},
+        identity::CgroupKey,
         plan::PlanSummary,
     },
     sinks::output::Closed,
@@ -55,6 +54,7 @@ pub struct Pipeline {
     judge: OomJudge,
     containers: Containers,
     waiting: WaitingRoom,
+    exits: Exits,
     groups: GroupKills,
     files: Files,
     layout: CgroupLayout,
@@ -95,6 +95,7 @@ impl Pipeline {
             judge: OomJudge::default(),
             containers: Containers::default(),
             waiting: WaitingRoom::default(),
+            exits: Exits::default(),
             groups: GroupKills::default(),
             files,
             layout: host.cgroups.clone(),
@@ -168,6 +169,9 @@ impl Pipeline {
                     return Ok(());
                 };
                 resolvers.ask(&change.identity);
+                if matches!(change.kind, ChangeKind::Removed { .. }) {
+                    resolvers.ask_exit(&change.identity);
+                }
                 self.changed(change, event.monotonic_ns, outputs)
             }
             Record::OomKill(kill) => {
@@ -182,6 +186,9 @@ impl Pipeline {
                     self.page_size,
                 );
                 resolvers.ask(&event.container);
+                if let Some(id) = event.container.container_id.as_deref() {
+                    self.exits.oom_seen(id, kill.monotonic_ns);
+                }
                 let now = clock_ns(ClockId::Monotonic);
                 match self.groups.admit(now, kill.monotonic_ns, Box::new(event)) {
                     Some(event) => self.emit(kill.monotonic_ns, EventBody::OomKill(event), outputs),
@@ -202,98 +209,6 @@ impl Pipeline {
         }
     }
 
-    /// Tells what became of a container.
-    fn changed(
-        &mut self,
-        change: Change,
-        monotonic_ns: u64,
-        outputs: &mut Outputs,
-    ) -> Result<(), Closed> {
-        let container = change.identity;
-        match change.kind {
-            // A reason is no name: another source may still have one.
-            ChangeKind::Renamed
-                if container.container_name.is_none() && self.index.name_may_come(&container) =>
-            {
-                Ok(())
-            }
-            ChangeKind::Renamed => {
-                for (at, body) in self.waiting.named(&container) {
-                    outputs.emit(at, body)?;
-                }
-                Ok(())
-            }
-            ChangeKind::Forgotten => {
-                self.containers.gone(change.key);
-                Ok(())
-            }
-            ChangeKind::Started { born_ns: Some(_) } if container.level == Level::Container => self
-                .emit(
-                    monotonic_ns,
-                    EventBody::ContainerStart(Lifecycle {
-                        container,
-                        lifetime_ns: None,
-                    }),
-                    outputs,
-                ),
-            ChangeKind::Removed { lifetime_ns } if container.level == Level::Container => self
-                .emit(
-                    monotonic_ns,
-                    EventBody::ContainerExit(Lifecycle {
-                        container,
-                        lifetime_ns,
-                    }),
-                    outputs,
-                ),
-            ChangeKind::Started { .. } | ChangeKind::Removed { .. } => Ok(()),
-        }
-    }
-
-    /// Writes an event, or lets it wait for a name.
-    fn emit(
-        &mut self,
-        monotonic_ns: u64,
-        body: EventBody,
-        outputs: &mut Outputs,
-    ) -> Result<(), Closed> {
-        let now = clock_ns(ClockId::Monotonic);
-        let name_may_come =
-            waiting::container(&body).is_some_and(|who| self.index.name_may_come(who));
-        match self.waiting.admit(now, monotonic_ns, body, name_may_come) {
-            Some(body) => outputs.emit(monotonic_ns, body),
-            None => Ok(()),
-        }
-    }
-
-    /// When the first waiting event goes out without a name.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        let at = [
-            self.waiting.next_deadline_ns(),
-            self.groups.next_deadline_ns(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()?;
-        let now = clock_ns(ClockId::Monotonic);
-        Some(Instant::now() + Duration::from_nanos(at.saturating_sub(now)))
-    }
-
-    /// Lets go what has waited long enough.
-    pub fn stop_waiting(&mut self, outputs: &mut Outputs) -> Result<(), Closed> {
-        let now = clock_ns(ClockId::Monotonic);
-        self.let_go(Some(now), outputs)
-    }
-
-    fn let_go(&mut self, now_ns: Option<u64>, outputs: &mut Outputs) -> Result<(), Closed> {
-        for (at, event) in self.groups.complete(now_ns) {
-            self.emit(at, EventBody::OomKill(event), outputs)?;
-        }
-        for (at, body) in self.waiting.expired(now_ns) {
-            outputs.emit(at, body)?;
-        }
-        Ok(())
-    }
-
     /// A runtime has said something.
     pub fn name(&mut self, message: NameMessage, outputs: &mut Outputs) -> Result<(), Closed> {
         if let NameMessage::State { source, state } = &message {
@@ -305,6 +220,10 @@ impl Pipeline {
             }
         }
         let now = clock_ns(ClockId::Monotonic);
+        if let NameMessage::Exit { container_id, exit } = message {
+            self.exits.report(now, container_id, exit);
+            return self.end_ready(outputs);
+        }
         for change in self.index.apply(message) {
             self.changed(change, now, outputs)?;
         }
@@ -371,6 +290,9 @@ impl Pipeline {
     pub fn stop(&mut self, outputs: &mut Outputs) -> Result<(), Closed> {
         self.recover_cgroups(outputs, None)?;
         self.let_go(None, outputs)?;
+        for (at, body) in self.waiting.expired(None) {
+            self.put(at, body, outputs)?;
+        }
         let now = self.read_slots(outputs)?;
         outputs.interval();
         self.agent(AgentPhase::Stop, now, outputs)

@@ -136,6 +136,8 @@ mod tests {
                 ..Identity::default()
             }),
             lifetime_ns: None,
+            restart_count: None,
+            exit: None,
         })
     }
 

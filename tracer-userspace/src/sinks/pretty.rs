@@ -116,6 +116,16 @@ impl Pretty {
         if let Some(lifetime) = life.lifetime_ns {
             part(out, &format_args!("after {}", Nanos(lifetime)))?;
         }
+        if let Some(exit) = &life.exit {
+            part(out, &format_args!("code {}", exit.code))?;
+            match exit.oom_kill_seq {
+                Some(seq) => part(out, &format_args!("{}: see line {seq}", exit.cause.name()))?,
+                None => part(out, &exit.cause.name())?,
+            }
+        }
+        if let Some(count @ 1..) = life.restart_count {
+            part(out, &format_args!("restarts: {count}"))?;
+        }
         let identity = &life.container;
         for text in [&identity.image_name, &identity.runtime_name]
             .into_iter()

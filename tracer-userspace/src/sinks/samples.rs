@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tracer_common::log_linear::bucket_of;
 
 use crate::model::event::{AgentCost, AgentEvent, AgentPhase, Event, EventBody, Lifecycle, Lost};
+use crate::model::exit::{Exit, ExitCause};
 use crate::model::histogram::Histogram;
 use crate::model::identity::{Identity, Level};
 use crate::model::oom::{
@@ -227,6 +228,13 @@ pub fn all() -> Vec<Event> {
     let life = |lifetime_ns| Lifecycle {
         container: Arc::new(web()),
         lifetime_ns,
+        restart_count: lifetime_ns.map(|_| 2),
+        exit: lifetime_ns.map(|_| Exit {
+            code: 137,
+            signal: Some(9),
+            cause: ExitCause::OomKilled,
+            oom_kill_seq: Some(1),
+        }),
     };
     [
         EventBody::OomKill(Box::new(oom())),

@@ -9,16 +9,16 @@ mod places;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use self::places::look_up;
+use self::places::{in_memory, on_disk};
 use super::client::is_id;
 use super::client::memory::Memory;
-use super::names::{NameMessage, NameSource, NameUpdate, Source, SourceState};
+use super::names::{NameMessage, NameSource, NameUpdate, Names, Source, SourceState};
 
 /// `container.resolver`.
 const RESOLVER: &str = "files";
@@ -97,10 +97,12 @@ async fn run(
             Some(known) => NameMessage::Names(known),
             None if memory.is_unknown(&container_id) => continue,
             None => {
-                let (root, id) = (root.clone(), container_id.clone());
-                // A disk may hang; whoever reads the records must not.
-                let found = spawn_blocking(move || is_id(&id).then(|| look_up(&root, &id)));
-                if let Some(mut names) = found.await.ok().flatten().flatten() {
+                let found = if is_id(&container_id) {
+                    look_up(&root, &container_id).await
+                } else {
+                    None
+                };
+                if let Some(mut names) = found {
                     names.resolver = Some(RESOLVER);
                     let update = NameUpdate {
                         container_id,
@@ -122,4 +124,15 @@ async fn run(
             return;
         }
     }
+}
+
+/// What is in memory is read at once: it is to be there before the first event goes out. A disk may
+/// hang, and whoever reads the records must not.
+async fn look_up(root: &Path, id: &str) -> Option<Names> {
+    if let Some(names) = in_memory(root, id) {
+        return Some(names);
+    }
+    let (root, id) = (root.to_owned(), id.to_owned());
+    let found = spawn_blocking(move || on_disk(&root, &id));
+    found.await.ok().flatten()
 }

@@ -34,11 +34,15 @@ const STORAGE: &str = "var/lib/containers/storage/overlay-containers/containers.
 /// Bundles of CRI-O.
 const CRIO: &str = "run/containers/storage/overlay-containers";
 
-/// What the files below `root` say of a container. `id` must be one that changes no path.
-pub(super) fn look_up(root: &Path, id: &str) -> Option<Names> {
-    containerd(root, id)
-        .or_else(|| docker(root, id))
-        .or_else(|| crio(root, id))
+/// What the bundles say of a container. They are in memory (`/run`), so nobody waits for a disk.
+/// `id` must be one that changes no path.
+pub(super) fn in_memory(root: &Path, id: &str) -> Option<Names> {
+    containerd(root, id).or_else(|| crio(root, id))
+}
+
+/// What files on the host's disk say of a container.
+pub(super) fn on_disk(root: &Path, id: &str) -> Option<Names> {
+    docker(root, id)
         .or_else(|| storage(root, id))
         .or_else(|| kubelet_log(root, id))
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::FileNames;
-use super::places::look_up;
+use super::places::{in_memory, on_disk};
 use crate::identity::names::{NameMessage, NameSource, Names, SourceState};
 
 const ID: &str = "3f1c0de0aa55b00c9e8d7c6b5a4938271605f4e3d2c1b0a99887766554433221";
@@ -23,7 +23,7 @@ fn write(root: &Path, file: &str, content: &str) {
 fn of(file: &str, content: &str) -> Option<Names> {
     let root = tempfile::tempdir().unwrap();
     write(root.path(), file, content);
-    look_up(root.path(), ID)
+    in_memory(root.path(), ID).or_else(|| on_disk(root.path(), ID))
 }
 
 const POD: &str = "io.kubernetes.cri.sandbox-";

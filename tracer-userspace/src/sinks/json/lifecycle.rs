@@ -9,5 +9,18 @@ use crate::model::event::Lifecycle;
 /// Writes the event's own keys.
 pub fn write<M: SerializeMap>(fields: &mut Fields<M>, life: &Lifecycle) -> Result<(), M::Error> {
     identity::write(fields, &life.container)?;
-    fields.maybe("container.lifetime_ns", life.lifetime_ns)
+    fields.maybe("container.lifetime_ns", life.lifetime_ns)?;
+    // OpenTelemetry has a name for the count, for containers of Kubernetes alone.
+    let count = match life.container.k8s_container_name {
+        Some(_) => "k8s.container.restart_count",
+        None => "container.restart_count",
+    };
+    fields.maybe(count, life.restart_count)?;
+    let Some(exit) = &life.exit else {
+        return Ok(());
+    };
+    fields.put("container.exit.code", &exit.code)?;
+    fields.maybe("container.exit.signal", exit.signal)?;
+    fields.text("container.exit.cause", exit.cause.name())?;
+    fields.maybe("container.exit.oom_kill_seq", exit.oom_kill_seq)
 }

@@ -77,6 +77,8 @@ fn lives_are_lines() {
     let life = |lifetime_ns, container| Lifecycle {
         container: Arc::new(container),
         lifetime_ns,
+        restart_count: None,
+        exit: None,
     };
     let start = shown(EventBody::ContainerStart(life(None, samples::web())));
     let exit = shown(EventBody::ContainerExit(life(
@@ -159,7 +161,7 @@ proptest! {
         let bodies = [
             EventBody::OomKill(Box::new(oom)),
             EventBody::CpuThrottle(Box::new(throttle)),
-            EventBody::ContainerExit(Lifecycle { container: identity, lifetime_ns: None }),
+            EventBody::ContainerExit(Lifecycle { container: identity, lifetime_ns: None, restart_count: None, exit: None }),
         ];
         for body in bodies {
             let lines = if matches!(body, EventBody::OomKill(_)) { 13 } else { 1 };

@@ -1,0 +1,87 @@
+//! How and why real containers end, and how often they are restarted, against what Docker says.
+
+use anyhow::{Context, Result};
+use limitscope_tests::{agent::Agent, docker::Docker, events::Line, wait};
+
+const TICKING: [&str; 3] = ["sh", "-c", "while :; do usleep 10000; done"];
+
+fn listening(docker: &Docker) -> Result<Agent> {
+    let socket = docker.socket();
+    let socket = socket.to_str().context("a path in UTF-8")?;
+    Agent::start(&["--interval", "500ms", "--docker-socket", socket])
+}
+
+fn of(line: &Line, id: &str) -> bool {
+    line.value["container.id"] == id
+}
+
+/// Waits for a line of this kind about this container.
+fn line(agent: &Agent, kind: &str, id: &str) -> Result<Line> {
+    agent.wait_for(&format!("{kind} of {id}"), |line| {
+        line.kind() == kind && of(line, id)
+    })
+}
+
+#[test]
+fn ends_are_told_with_code_and_cause() -> Result<()> {
+    let docker = Docker::start()?;
+    let agent = listening(&docker)?;
+    for (name, command, code, cause) in [
+        ("lst-done", "true", 0, "completed"),
+        ("lst-error", "exit 3", 3, "error"),
+        ("lst-missing", "no-such-command", 127, "command_not_found"),
+        ("lst-term", "kill -TERM $$", 143, "stopped"),
+    ] {
+        // The first process of a container heeds no signal of its own: the second is the shell's.
+        let shell = format!("sh -c '{command}'; exit $?");
+        let id = docker.container(name, &[], &["sh", "-c", &shell])?;
+        assert_eq!(docker.wait(&id)?, code, "{name}");
+        let exit = line(&agent, "container_exit", &id)?;
+        assert_eq!(exit.value["container.exit.code"], code, "{}", exit.value);
+        assert_eq!(exit.text("container.exit.cause")?, cause);
+        assert_eq!(exit.text("container.name")?, name);
+    }
+    let id = docker.container("lst-killed", &[], &TICKING)?;
+    docker.run(["kill", "lst-killed"])?;
+    let exit = line(&agent, "container_exit", &id)?;
+    assert_eq!(exit.text("container.exit.cause")?, "killed");
+    assert_eq!(exit.number("container.exit.signal")?, 9);
+    // The same code by the kernel: the line that tells of the kill is named.
+    let hungry = ["tail", "-c", "90m", "/dev/zero"];
+    let id = docker.container("lst-eaten", &["--memory", "32m"], &hungry)?;
+    let exit = line(&agent, "container_exit", &id)?;
+    assert_eq!(exit.text("container.exit.cause")?, "oom_killed");
+    assert_eq!(exit.number("container.exit.code")?, 137);
+    let kill = line(&agent, "oom_kill", &id)?;
+    assert_eq!(exit.value["container.exit.oom_kill_seq"], kill.value["seq"]);
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn restarts_are_counted_as_docker_does() -> Result<()> {
+    let docker = Docker::start()?;
+    let agent = listening(&docker)?;
+    let options = ["--restart", "on-failure:2"];
+    let id = docker.container("lst-again", &options, &["sh", "-c", "exit 5"])?;
+    wait::until("the last restart", wait::PATIENCE, || {
+        let inspect = docker.inspect(&id)?;
+        let over = inspect["RestartCount"] == 2 && inspect["State"]["Running"] == false;
+        Ok(over.then_some(()))
+    })?;
+    let last = |line: &Line| {
+        line.kind() == "container_exit"
+            && of(line, &id)
+            && line.value["container.restart_count"] == 2
+    };
+    agent.wait_for("the last end", last)?;
+    let exits = agent.stop()?.events.kind("container_exit");
+    let exits = exits.choose(|line| of(line, &id)).0;
+    assert_eq!(exits.len(), 3);
+    for exit in &exits {
+        assert_eq!(exit.text("container.name")?, "lst-again");
+        assert_eq!(exit.number("container.exit.code")?, 5, "{}", exit.value);
+        assert_eq!(exit.text("container.exit.cause")?, "error");
+    }
+    Ok(())
+}
