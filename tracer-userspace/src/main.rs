@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use limitscope::cli::{check, demo, inspect, report, run};
+use limitscope::cli::{check, demo, explain, inspect, report, run};
 use rustix::time::{ClockId, clock_gettime};
 use tracing_subscriber::EnvFilter;
 
@@ -31,6 +31,8 @@ enum Command {
     Report(report::ReportArgs),
     /// What this machine offers, what would be measured and how, what is missing
     Check(check::CheckArgs),
+    /// One page for one container: limits, what it did, where its time went, what to set
+    Explain(explain::ExplainArgs),
     /// What processes tell of their language runtimes: GOMAXPROCS, pools, memory limits
     Inspect(inspect::InspectArgs),
     /// Show what limitscope sees, in containers made for it
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         None => run::run(&arguments.run, started_ns),
         Some(Command::Run(args)) => run::run(args, started_ns),
         Some(Command::Report(args)) => report::run(args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Explain(args)) => explain::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::DemoWorkload(args)) => demo::workload::run(args),

@@ -2,12 +2,13 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracer_common::globals::Signal;
 
 use crate::{
+    analyse::findings::Thresholds,
     identity::resolvers::ResolverOptions,
     kernel::{
         host::HostFacts,
@@ -35,7 +36,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "10s", value_parser = interval)]
     pub interval: Duration,
     /// Kinds of events to write, separated by commas: oom_kill, cpu_throttle, container_start,
-    /// container_exit, container_stats [default: all]; agent is always written
+    /// container_exit, container_stats, finding [default: all]; agent is always written
     #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = event_kind)]
     pub events: Vec<EventKind>,
     /// Only this container: its name, the beginning of its id, its pod's name, or its cgroup's path
@@ -44,6 +45,10 @@ pub struct RunArgs {
     /// Leave out `cpu_throttle` events of shorter intervals; they are counted all the same
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "1ms", value_parser = any_duration)]
     pub throttle_min: Duration,
+    /// Moves a threshold of the rules for findings, e.g. near-limit-ratio=0.9; may be given several
+    /// times. docs/findings.md lists them
+    #[arg(long = "threshold", value_name = "NAME=NUMBER", value_parser = threshold)]
+    pub thresholds: Vec<(String, f64)>,
     /// Form of the events
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub format: Format,
@@ -130,6 +135,16 @@ fn interval(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+fn threshold(text: &str) -> Result<(String, f64), String> {
+    let (name, value) = text.split_once('=').ok_or("it must be NAME=NUMBER")?;
+    let value = value
+        .parse()
+        .map_err(|_| format!("{value:?} is no number"))?;
+    // The name and the range are checked here, so that the message names the argument.
+    Thresholds::default().set(name, value)?;
+    Ok((name.to_owned(), value))
+}
+
 fn event_kind(text: &str) -> Result<EventKind, String> {
     EventKind::ALL
         .into_iter()
@@ -149,10 +164,20 @@ impl RunArgs {
         }
     }
 
+    /// The thresholds, with those that were given.
+    fn thresholds(&self) -> Result<Thresholds> {
+        let mut thresholds = Thresholds::default();
+        for (name, value) in &self.thresholds {
+            thresholds.set(name, *value).map_err(Error::msg)?;
+        }
+        Ok(thresholds)
+    }
+
     /// What has to be measured for the events and files that are wanted.
     fn signals(&self) -> Vec<Signal> {
         let kinds = self.kinds();
         let counts = kinds.contains(&EventKind::ContainerStats)
+            || kinds.contains(&EventKind::Finding)
             || self.report.is_some()
             || self.hlog.is_some();
         let mut signals = vec![Signal::CgroupLifecycle];
@@ -241,6 +266,7 @@ pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
         },
         object: object(args)?,
         slots: args.max_cgroups,
+        thresholds: args.thresholds()?,
         started_ns,
     };
     // One thread: there is one stream of records, and user space sleeps most of the time.

@@ -119,7 +119,7 @@ pub struct CpuStat {
 
 /// What cgroup v1 shows for "no limit": the largest multiple of the page size below 2^63
 /// (`PAGE_COUNTER_MAX`, `include/linux/page_counter.h`); 64 KiB is the largest page.
-const UNLIMITED_V1: u64 = (i64::MAX as u64) & !0xffff;
+pub(super) const UNLIMITED_V1: u64 = (i64::MAX as u64) & !0xffff;
 
 #[cfg(test)]
 mod tests {

@@ -2,9 +2,12 @@
 
 use std::{fs, path::Path};
 
-use super::cgroup_files::ControllerFiles;
+use super::cgroup_files::{ControllerFiles, UNLIMITED_V1};
 use super::cgroup_mounts::CgroupVersion;
 use crate::model::limits::{CpuLimit, MemorySample};
+
+/// Most cgroups below another one that are looked into.
+const MOST_BELOW: usize = 256;
 
 impl ControllerFiles {
     /// The smallest CPU limit of the cgroup at `path` and those above it; `None` where none of them
@@ -86,6 +89,45 @@ impl ControllerFiles {
             },
             page_tables_bytes: of("pagetables"),
         })
+    }
+
+    /// The smallest memory limit in bytes of the cgroup at `path` and those above it.
+    pub fn memory_limit(&self, path: &str) -> Option<u64> {
+        let name = match self.version() {
+            CgroupVersion::V2 => "memory.max",
+            CgroupVersion::V1 => "memory.limit_in_bytes",
+        };
+        Path::new(path)
+            .ancestors()
+            .filter_map(|level| {
+                let directory = self.directory(level.as_os_str().as_encoded_bytes())?;
+                let text = fs::read_to_string(directory.join(name)).ok()?;
+                text.trim().parse().ok()
+            })
+            .filter(|limit| *limit < UNLIMITED_V1)
+            .min()
+    }
+
+    /// Processes in the cgroup and those below it, at most `most`.
+    pub fn processes_below(&self, path: &str, most: usize) -> Vec<u32> {
+        let mut pids = Vec::new();
+        let mut left = vec![path.as_bytes().to_vec()];
+        let mut looked_at = 0;
+        while let Some(path) = left.pop()
+            && pids.len() < most
+            && looked_at < MOST_BELOW
+        {
+            looked_at += 1;
+            pids.extend(self.processes(&path, most - pids.len()));
+            let entries = self.directory(&path).and_then(|dir| fs::read_dir(dir).ok());
+            for entry in entries.into_iter().flatten().filter_map(Result::ok) {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    let name = entry.file_name();
+                    left.push([&path, &b"/"[..], name.as_encoded_bytes()].concat());
+                }
+            }
+        }
+        pids
     }
 
     /// Processes in the cgroup itself, at most `most`, by their ids in the PID namespace of this

@@ -17,5 +17,6 @@ pub mod offsets;
 pub mod plan;
 pub mod privileges;
 pub mod problems;
+pub mod process_memory;
 pub mod rings;
 pub mod trial;

@@ -1,6 +1,7 @@
 //! What limitscope tells: the events, before any sink gives them a form.
 
 use super::exit::Exit;
+use super::finding::FindingEvent;
 use super::identity::SharedIdentity;
 use super::oom::OomKillEvent;
 use super::plan::PlanSummary;
@@ -32,6 +33,8 @@ pub enum EventBody {
     ContainerExit(Lifecycle),
     /// `container_stats`
     ContainerStats(Box<ContainerStats>),
+    /// `finding`
+    Finding(Box<FindingEvent>),
     /// `agent`
     Agent(Box<AgentEvent>),
 }
@@ -49,18 +52,21 @@ pub enum EventKind {
     ContainerExit,
     /// See [`EventBody::ContainerStats`].
     ContainerStats,
+    /// See [`EventBody::Finding`].
+    Finding,
     /// See [`EventBody::Agent`].
     Agent,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::OomKill,
         Self::CpuThrottle,
         Self::ContainerStart,
         Self::ContainerExit,
         Self::ContainerStats,
+        Self::Finding,
         Self::Agent,
     ];
 
@@ -72,6 +78,7 @@ impl EventKind {
             Self::ContainerStart => "container_start",
             Self::ContainerExit => "container_exit",
             Self::ContainerStats => "container_stats",
+            Self::Finding => "finding",
             Self::Agent => "agent",
         }
     }
@@ -86,6 +93,7 @@ impl EventBody {
             Self::ContainerStart(_) => EventKind::ContainerStart,
             Self::ContainerExit(_) => EventKind::ContainerExit,
             Self::ContainerStats(_) => EventKind::ContainerStats,
+            Self::Finding(_) => EventKind::Finding,
             Self::Agent(_) => EventKind::Agent,
         }
     }

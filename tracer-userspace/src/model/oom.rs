@@ -128,6 +128,8 @@ pub struct OomKillEvent {
     pub source: &'static str,
     /// Memory of the victim's container, read when the record arrived.
     pub container_memory: Option<MemoryReading>,
+    /// What the minutes before say, and the largest processes.
+    pub context: Option<Box<OomContext>>,
 }
 
 /// A reading of a memory cgroup's files, in bytes.

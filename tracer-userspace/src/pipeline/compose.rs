@@ -113,6 +113,7 @@ pub fn oom_kill(
         shares_memory_of_pid: kill.sharer_of,
         source: kill.source,
         container_memory,
+        context: None,
     }
 }
 

@@ -79,7 +79,7 @@ impl Containers {
         index: &CgroupIndex,
         files: &Files,
         interval_ns: u64,
-    ) -> Vec<ContainerStats> {
+    ) -> Vec<(CgroupKey, ContainerStats)> {
         let mut sums: HashMap<CgroupKey, ContainerStats> = HashMap::new();
         slots.read(tracer, |mut activity| {
             let owner = index.owner(activity.cgroup);
@@ -108,7 +108,7 @@ impl Containers {
                 stats.neighbours = neighbours;
             }
         }
-        let mut all: Vec<ContainerStats> = sums
+        let mut all: Vec<(CgroupKey, ContainerStats)> = sums
             .into_iter()
             .map(|(owner, mut stats)| {
                 let known = self.known.entry(owner).or_default();
@@ -117,10 +117,10 @@ impl Containers {
                     .cpu
                     .as_ref()
                     .and_then(|files| threads(files, owner, index));
-                stats
+                (owner, stats)
             })
             .collect();
-        all.sort_by(|a, b| a.container.cgroup_path.cmp(&b.container.cgroup_path));
+        all.sort_by(|(_, a), (_, b)| a.container.cgroup_path.cmp(&b.container.cgroup_path));
         all
     }
 }

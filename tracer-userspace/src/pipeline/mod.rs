@@ -7,12 +7,15 @@ mod compose;
 mod containers;
 mod exits;
 mod filter;
+mod findings;
 mod group_kills;
 mod outputs;
 mod own_cost;
 mod slots;
 mod state;
 mod waiting;
+
+use findings::Findings;
 
 pub use filter::ContainerFilter;
 pub use outputs::{EventFormat, OutputOptions, Outputs};
@@ -29,6 +32,7 @@ use tracer_common::maps;
 use tracing::info;
 
 use crate::{
+    analyse::findings::Thresholds,
     identity::resolvers::{ResolverOptions, Resolvers},
     kernel::{
         host::HostFacts,
@@ -37,6 +41,7 @@ use crate::{
         privileges::Later,
         rings::RingReader,
     },
+    model::event::EventKind,
     sinks::output::Closed,
 };
 
@@ -62,6 +67,8 @@ pub struct RunOptions {
     pub object: Option<Vec<u8>>,
     /// Slots, the one of the unknown included.
     pub slots: u32,
+    /// Where the rules for findings draw their lines.
+    pub thresholds: Thresholds,
     /// Monotonic time at which the process started, in nanoseconds.
     pub started_ns: u64,
 }
@@ -94,7 +101,12 @@ pub async fn run(
         .iter()
         .partition(|program| program.starts_with("cgroup_"));
     tracer.attach(&first)?;
-    let mut pipeline = Pipeline::new(tracer, host, plan, options.slots);
+    let findings = Findings::new(
+        options.thresholds,
+        outputs.wants(EventKind::Finding),
+        options.interval,
+    );
+    let mut pipeline = Pipeline::new(tracer, host, plan, options.slots, findings);
     pipeline.walk();
     pipeline.tracer_mut().attach(&rest)?;
     pipeline.tracer_mut().finish_attaching();

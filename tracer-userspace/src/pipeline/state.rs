@@ -2,6 +2,7 @@
 
 mod agent;
 mod cgroups;
+mod findings;
 mod lives;
 
 use rustix::time::ClockId;
@@ -12,6 +13,7 @@ use super::{
     compose::{self, clock_ns},
     containers::{Containers, Files},
     exits::Exits,
+    findings::Findings,
     group_kills::GroupKills,
     outputs::Outputs,
     own_cost::OwnCost,
@@ -53,6 +55,7 @@ pub struct Pipeline {
     index: CgroupIndex,
     judge: OomJudge,
     containers: Containers,
+    findings: Findings,
     waiting: WaitingRoom,
     exits: Exits,
     groups: GroupKills,
@@ -79,7 +82,13 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// Nothing is known yet.
-    pub fn new(tracer: Tracer, host: &HostFacts, plan: &Plan, slots: u32) -> Self {
+    pub fn new(
+        tracer: Tracer,
+        host: &HostFacts,
+        plan: &Plan,
+        slots: u32,
+        findings: Findings,
+    ) -> Self {
         let slot_hierarchy = host.cgroups.slots().map_or(0, |hierarchy| hierarchy.id);
         let memory = host.cgroups.with_controller("memory");
         let files = Files {
@@ -94,6 +103,7 @@ impl Pipeline {
             index: CgroupIndex::new(IndexConfig::new(slot_hierarchy)),
             judge: OomJudge::default(),
             containers: Containers::default(),
+            findings,
             waiting: WaitingRoom::default(),
             exits: Exits::default(),
             groups: GroupKills::default(),
@@ -145,6 +155,7 @@ impl Pipeline {
         self.slots.read_neighbours(&self.tracer);
         self.containers.start(&self.index, &self.files);
         self.interval_began_ns = now;
+        self.sample_memory(now);
         self.agent(AgentPhase::Start, now, outputs)?;
         outputs.flush()
     }
@@ -178,13 +189,14 @@ impl Pipeline {
                 if self.judge.is_repeated(&kill) {
                     return Ok(());
                 }
-                let event = compose::oom_kill(
+                let mut event = compose::oom_kill(
                     &kill,
                     &mut self.judge,
                     &self.index,
                     self.files.memory.as_ref(),
                     self.page_size,
                 );
+                self.put_context(&mut event, kill.monotonic_ns);
                 resolvers.ask(&event.container);
                 if let Some(id) = event.container.container_id.as_deref() {
                     self.exits.oom_seen(id, kill.monotonic_ns);
@@ -279,10 +291,7 @@ impl Pipeline {
             &self.files,
             interval_ns,
         );
-        for stats in all {
-            outputs.account(&stats, now);
-            outputs.emit(now, EventBody::ContainerStats(Box::new(stats)))?;
-        }
+        self.tell_stats(all, interval_ns, now, outputs)?;
         Ok(now)
     }
 
@@ -294,6 +303,11 @@ impl Pipeline {
             self.put(at, body, outputs)?;
         }
         let now = self.read_slots(outputs)?;
+        let ended = self.findings.stop(now);
+        self.tell_findings(ended, now, outputs)?;
+        for (at, body) in self.waiting.expired(None) {
+            self.put(at, body, outputs)?;
+        }
         outputs.interval();
         self.agent(AgentPhase::Stop, now, outputs)
     }

@@ -83,6 +83,24 @@ impl Inspector {
         })
     }
 
+    /// Of these processes those that have used most CPU time, at most `most`.
+    pub fn busiest(&self, pids: Vec<u32>, most: usize) -> Vec<u32> {
+        if pids.len() <= most {
+            return pids;
+        }
+        self.busiest_first(pids, most)
+    }
+
+    /// The same, those that have used most first, also where all are taken.
+    pub fn busiest_first(&self, pids: Vec<u32>, most: usize) -> Vec<u32> {
+        let mut used: Vec<(u64, u32)> = pids
+            .into_iter()
+            .filter_map(|pid| Some((Process::open(pid).ok()?.cpu_ticks()?, pid)))
+            .collect();
+        used.sort_unstable_by(|one, other| other.cmp(one));
+        used.into_iter().take(most).map(|(_, pid)| pid).collect()
+    }
+
     fn go_program(&mut self, process: &Process, key: FileKey) -> Result<Option<&Go>, ProcessError> {
         if !self.programs.contains(&key) {
             let file = process.file("exe")?;

@@ -172,6 +172,13 @@ impl Process {
         })
     }
 
+    /// CPU time that it has used, in clock ticks.
+    pub fn cpu_ticks(&self) -> Option<u64> {
+        let fields = stat_fields(&self.read("stat").ok()?)?;
+        // 14 utime, 15 stime.
+        Some(fields.get(11)? + fields.get(12)?)
+    }
+
     /// Name of its program's file, without the path; `None` where it may not be read.
     pub fn exe_name(&self) -> Option<String> {
         let target = readlinkat(&self.directory, "exe", Vec::new()).ok()?;

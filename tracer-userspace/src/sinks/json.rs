@@ -5,9 +5,11 @@
 
 mod agent;
 mod fields;
+mod finding;
 mod identity;
 mod lifecycle;
 mod oom;
+mod oom_context;
 mod stats;
 mod summary;
 #[cfg(test)]
@@ -73,6 +75,7 @@ impl JsonLines {
                 lifecycle::write(&mut fields, life)?;
             }
             EventBody::ContainerStats(stats) => stats::write(&mut fields, stats)?,
+            EventBody::Finding(event) => finding::write(&mut fields, event)?,
             EventBody::Agent(agent) => agent::write(&mut fields, agent)?,
         }
         fields.0.end()

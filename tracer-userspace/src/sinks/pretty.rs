@@ -3,7 +3,9 @@
 //! Nothing from outside reaches the terminal unescaped.
 
 mod agent;
+mod finding;
 mod oom;
+mod oom_context;
 mod stats;
 mod style;
 #[cfg(test)]
@@ -59,6 +61,7 @@ impl Pretty {
             EventBody::ContainerStart(life) => self.life(out, "start", life),
             EventBody::ContainerExit(life) => self.life(out, "exit", life),
             EventBody::ContainerStats(stats) => stats::write(out, &self.styles, stats),
+            EventBody::Finding(event) => finding::write(out, &self.styles, event),
             EventBody::Agent(agent) => agent::write(out, &self.styles, agent),
         }
     }

@@ -6,10 +6,15 @@ use tracer_common::log_linear::bucket_of;
 
 use crate::model::event::{AgentCost, AgentEvent, AgentPhase, Event, EventBody, Lifecycle, Lost};
 use crate::model::exit::{Exit, ExitCause};
+use crate::model::finding::{
+    Confidence, Evidence, Finding, FindingEvent, FindingKind, FindingPhase, Severity,
+};
 use crate::model::histogram::Histogram;
 use crate::model::identity::{Identity, Level};
+use crate::model::limits::MemoryPart;
 use crate::model::oom::{
-    MemoryReading, OomKillEvent, OomLimit, OomProcess, OomScope, VictimMemory,
+    LargeProcess, MemoryReading, OomContext, OomKillEvent, OomLimit, OomProcess, OomScope,
+    OomVerdict, Verdict, VictimMemory,
 };
 use crate::model::plan::{PlanSummary, SignalPlan};
 use crate::model::stats::{
@@ -106,6 +111,7 @@ pub fn oom() -> OomKillEvent {
         trigger_thread: 4310,
         shares_memory_of_pid: None,
         source: "tracepoint",
+        context: Some(Box::new(context())),
         container_memory: Some(MemoryReading {
             current_bytes: 14 * MIB,
             limit_bytes: Some(512 * MIB),
@@ -223,6 +229,53 @@ pub fn agent() -> AgentEvent {
     }
 }
 
+/// What was known before the kill of [`oom`].
+fn context() -> OomContext {
+    OomContext {
+        verdict: OomVerdict {
+            verdict: Verdict::Leak,
+            part: Some(MemoryPart::Anon),
+            bytes_per_second: Some(1_048_576.0),
+            grown_bytes: Some(50 * MIB),
+            window_ns: Some(50_000_000_000),
+            samples: vec![
+                (20_000_000_000, 400 * MIB),
+                (10_000_000_000, 450 * MIB),
+                (1_000_000_000, 500 * MIB),
+            ],
+            explanation: "a leak: it grew".into(),
+            recommendation: "take two heap profiles".into(),
+        },
+        largest: vec![LargeProcess {
+            pid: 4211,
+            command: "java".into(),
+            bytes: 497 * MIB,
+        }],
+    }
+}
+
+/// GOMAXPROCS is too high.
+pub fn finding() -> FindingEvent {
+    FindingEvent {
+        container: Arc::new(web()),
+        phase: FindingPhase::Start,
+        lasted_ns: None,
+        finding: Finding {
+            kind: FindingKind::CpuOversubscription,
+            severity: Severity::Warning,
+            confidence: Confidence::High,
+            summary: "`server` (pid 7) computes with 16 threads".into(),
+            evidence: vec![
+                ("threads_at_once", Evidence::Count(16)),
+                ("throttled_ratio", Evidence::Number(0.5)),
+                ("not_a_number", Evidence::Number(f64::NAN)),
+                ("setting", Evidence::Text("GOMAXPROCS".into())),
+            ],
+            recommendation: "set GOMAXPROCS=1".into(),
+        },
+    }
+}
+
 /// One event of each kind.
 pub fn all() -> Vec<Event> {
     let life = |lifetime_ns| Lifecycle {
@@ -242,6 +295,7 @@ pub fn all() -> Vec<Event> {
         EventBody::ContainerStart(life(None)),
         EventBody::ContainerExit(life(Some(50_000_000))),
         EventBody::ContainerStats(Box::new(stats())),
+        EventBody::Finding(Box::new(finding())),
         EventBody::Agent(Box::new(agent())),
     ]
     .map(event)

@@ -81,6 +81,8 @@ fn work(mode: &str, options: &Options) -> Result<Value> {
         "mixed" => memory::mixed(options)?,
         "threads" => memory::threads(options)?,
         "fork" => memory::fork(options)?,
+        "saw-tooth" => memory::saw_tooth(options)?,
+        "cache" => memory::cache(options)?,
         "sharer" => memory::sharer(options)?,
         "spin" => cpu::spin(options)?,
         "duty" => cpu::duty(options)?,

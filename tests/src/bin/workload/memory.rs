@@ -41,6 +41,40 @@ impl Mapping {
         }
     }
 
+    /// Touches it: at once, or in chunks of `--chunk` KiB at `--rate` MiB/s.
+    fn fill(&self, options: &Options) -> Result<()> {
+        self.fill_from(0, options)
+    }
+
+    /// The same from an offset on.
+    fn fill_from(&self, from: usize, options: &Options) -> Result<()> {
+        let rate: f64 = options.number("rate", 0.0)?;
+        let chunk = options.number("chunk", 256_usize)? * 1024;
+        let start = Instant::now();
+        for at in (from..self.1).step_by(chunk) {
+            self.touch(at, at + chunk);
+            if rate > 0.0 {
+                let due = Duration::from_secs_f64((at + chunk - from) as f64 / MIB as f64 / rate);
+                thread::sleep(due.saturating_sub(start.elapsed()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the pages from an offset on back to the kernel.
+    fn give_back(&self, from: usize) -> Result<()> {
+        // SAFETY: the range is within this mapping, and nothing of it is in use: new pages of a
+        // private anonymous mapping are zero.
+        let done = unsafe {
+            let at = self.0.cast::<u8>().add(from).cast();
+            libc::madvise(at, self.1 - from, libc::MADV_DONTNEED)
+        };
+        if done != 0 {
+            bail!("madvise: {}", io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
     /// Reads one byte of each page.
     fn look(&self) {
         for at in (0..self.1).step_by(PAGE) {
@@ -61,18 +95,34 @@ impl Mapping {
 
 /// Touches a new private mapping: at once, or in chunks at `--rate` MiB/s.
 fn leak(options: &Options, mib: usize) -> Result<()> {
-    let map = Mapping::new(mib * MIB, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, None)?;
-    let rate: f64 = options.number("rate", 0.0)?;
-    let chunk = options.number("chunk", 256_usize)? * 1024;
-    let start = Instant::now();
-    for at in (0..map.1).step_by(chunk) {
-        map.touch(at, at + chunk);
-        if rate > 0.0 {
-            let due = Duration::from_secs_f64((at + chunk) as f64 / MIB as f64 / rate);
-            thread::sleep(due.saturating_sub(start.elapsed()));
-        }
+    Mapping::new(mib * MIB, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, None)?.fill(options)
+}
+
+/// `saw-tooth --low N --high M --rate MIB_PER_S --times T`: from N MiB to M and back at once, so
+/// often.
+pub fn saw_tooth(options: &Options) -> Result<Value> {
+    let low = options.number("low", 16_usize)? * MIB;
+    let high = options.number("high", 32_usize)? * MIB;
+    let map = Mapping::new(high, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, None)?;
+    map.touch(0, low);
+    for _ in 0..options.number("times", 4)? {
+        map.fill_from(low, options)?;
+        map.give_back(low)?;
     }
-    Ok(())
+    Ok(json!({}))
+}
+
+/// `cache --file PATH --mib N`: writes and reads a file, whose pages stay in the page cache.
+pub fn cache(options: &Options) -> Result<Value> {
+    let path = options.text("file").context("--file?")?;
+    let mut file = File::create_new(path)?;
+    let block = vec![7; MIB];
+    for _ in 0..options.number("mib", 64_usize)? {
+        file.write_all(&block)?;
+    }
+    file.sync_all()?;
+    io::copy(&mut File::open(path)?, &mut io::sink())?;
+    Ok(json!({}))
 }
 
 /// `anon --mib N [--rate MIB_PER_S] [--chunk KIB]`.
@@ -110,7 +160,7 @@ pub fn shmem(options: &Options) -> Result<Value> {
         libc::MAP_ANONYMOUS
     };
     let map = Mapping::new(length, libc::MAP_SHARED | anonymous, file.as_ref())?;
-    map.touch(0, length);
+    map.fill(options)?;
     mem::forget(file);
     Ok(json!({}))
 }

@@ -22,11 +22,12 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
     }
     let throttled = observation.throttled_ratio();
     let used = observation.cpus_used() / limit.cpus;
-    if throttled >= thresholds.limit_too_low_ratio && used >= thresholds.limit_used_ratio {
+    let hurts = observation.lost_ratio() >= thresholds.throttled_ratio;
+    if hurts && throttled >= thresholds.limit_too_low_ratio && used >= thresholds.limit_used_ratio {
         let most = pool.map(|pool| pool.threads.max(whole_cpus(limit)));
         return Verdict::Holds(Box::new(finding(observation, limit, throttled, most)));
     }
-    if throttled >= thresholds.limit_too_low_ratio / 2.0 {
+    if hurts && throttled >= thresholds.limit_too_low_ratio / 2.0 {
         Verdict::Between
     } else {
         Verdict::Clear

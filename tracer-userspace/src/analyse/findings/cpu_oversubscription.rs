@@ -18,7 +18,8 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
     }
     let throttled = observation.throttled_ratio();
     let sched = &observation.stats.sched;
-    let contention = sched.wait_ns as f64 / sched.cpu_time_ns.max(1) as f64;
+    // What it waits for others says nothing about its own threads.
+    let contention = sched.wait_own_ns as f64 / sched.cpu_time_ns.max(1) as f64;
     let busy = observation.cpus_used() >= limit.cpus * thresholds.limit_unused_ratio;
     let contends = busy && contention >= thresholds.contention_ratio;
     if throttled >= thresholds.throttled_ratio || contends {
@@ -72,8 +73,8 @@ fn finding(
         ("periods", Evidence::Count(throttle.periods)),
         ("frozen_ns", Evidence::Count(observation.frozen_ns())),
         (
-            "run_queue_wait_ns",
-            Evidence::Count(observation.stats.sched.wait_ns),
+            "run_queue_wait_own_ns",
+            Evidence::Count(observation.stats.sched.wait_own_ns),
         ),
         ("cpus_used", Evidence::Number(observation.cpus_used())),
         ("process_pid", Evidence::Count(u64::from(pool.process.pid))),

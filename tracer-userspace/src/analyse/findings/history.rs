@@ -134,14 +134,15 @@ impl MemoryHistory {
         })
     }
 
-    /// The steepest rise within the last `window_ns`: the sample that it began at. `None` without
-    /// a rise.
+    /// The rise within the last `window_ns` from its lowest point, the latest of several, to the last
+    /// sample: both ends. `None` without a rise.
     pub fn rise(&self, window_ns: u64) -> Option<(&MemorySample, &MemorySample)> {
         let last = self.last()?;
         let begin = last.at_ns.saturating_sub(window_ns);
         let lowest = self
             .samples
             .iter()
+            .rev()
             .filter(|sample| sample.at_ns >= begin)
             .min_by_key(|sample| sample.held_bytes())?;
         (lowest.held_bytes() < last.held_bytes()).then_some((lowest, last))

@@ -1,7 +1,10 @@
 //! What cannot be given back rose at once, by much of the limit.
 
 use super::{Observation, Thresholds, Verdict, history::grown_most, words};
-use crate::model::finding::{Confidence, Evidence, Finding, FindingKind, Severity};
+use crate::model::{
+    finding::{Confidence, Evidence, Finding, FindingKind, Severity},
+    limits::MemorySample,
+};
 
 /// Judges the memory of the last intervals.
 pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict {
@@ -15,6 +18,16 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
     let Some((from, to)) = observation.history.rise(window) else {
         return Verdict::Clear;
     };
+    // The upward half of a saw-tooth is nothing new.
+    let highest_before = observation
+        .history
+        .iter()
+        .filter(|sample| sample.at_ns < from.at_ns)
+        .map(MemorySample::held_bytes)
+        .max();
+    if highest_before.is_some_and(|highest| to.held_bytes() < highest + highest / 10) {
+        return Verdict::Clear;
+    }
     let rise = to.held_bytes() - from.held_bytes();
     let share = rise as f64 / limit.max(1) as f64;
     if share < thresholds.spike_ratio {

@@ -133,6 +133,15 @@ impl<'a> Observation<'a> {
         self.frozen_ns() as f64 / self.stats.interval_ns.max(1) as f64
     }
 
+    /// How much the limit took: the time in which it was frozen as a share of all time, or the time
+    /// that its threads were held up as a share of the time that they ran, whichever is more. Periods
+    /// that end throttled just before their end cost nothing and are not in it.
+    fn lost_ratio(&self) -> f64 {
+        let sched = &self.stats.sched;
+        let held_up = sched.throttled_wait_ns as f64 / sched.cpu_time_ns.max(1) as f64;
+        self.frozen_ratio().max(held_up)
+    }
+
     /// The pool of all processes that computes with the most threads.
     fn widest_pool(&self) -> Option<Pool<'a>> {
         self.processes

@@ -31,7 +31,9 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
     if used >= thresholds.limit_unused_ratio || throttled < thresholds.throttled_ratio / 2.0 {
         return Verdict::Clear;
     }
-    if throttled < thresholds.throttled_ratio {
+    if throttled < thresholds.throttled_ratio
+        || observation.lost_ratio() < thresholds.throttled_ratio
+    {
         return Verdict::Between;
     }
     Verdict::Holds(Box::new(finding(observation, limit, throttled)))

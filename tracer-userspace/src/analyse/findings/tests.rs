@@ -162,6 +162,8 @@ fn wide_pools_that_harm_nobody_are_no_finding() {
     assert_eq!(idle.kinds(), [], "input and output with many threads");
     let mut contends = Case::cpu(1.0, 1.0, 0, 0.0).go(16, Basis::RuntimeVariable, None);
     contends.stats.sched.wait_ns = 5 * SECOND;
+    assert_eq!(contends.kinds(), [], "it waits for others");
+    contends.stats.sched.wait_own_ns = 4 * SECOND;
     assert_eq!(
         contends.kinds(),
         [FindingKind::CpuOversubscription],
@@ -179,6 +181,11 @@ fn a_fitting_program_needs_a_higher_limit() {
     let text = &found[0].recommendation;
     // Two threads cannot use more, but for a tenth that the rest of the process may take.
     assert!(text.starts_with("raise the CPU limit to 2200m"), "{text}");
+    assert_eq!(
+        Case::cpu(1.0, 1.0, 5, 0.01).kinds(),
+        [],
+        "throttled at the very end of periods"
+    );
     let unknown = Case::cpu(0.5, 0.5, 9, 0.5).found();
     assert_eq!(unknown[0].kind, FindingKind::CpuLimitTooLow);
     assert_eq!(unknown[0].severity, Severity::Critical);
@@ -194,7 +201,8 @@ fn a_fitting_program_needs_a_higher_limit() {
 
 #[test]
 fn bursts_below_the_limit_are_a_matter_of_the_period() {
-    let mut case = Case::cpu(0.4, 2.0, 3, 0.0);
+    assert_eq!(Case::cpu(0.4, 2.0, 3, 0.01).kinds(), [], "it costs nothing");
+    let mut case = Case::cpu(0.4, 2.0, 3, 0.1);
     let found = case.found();
     assert_eq!(found[0].kind, FindingKind::CpuLimitQuotaPeriodMismatch);
     assert!(found[0].recommendation.contains("cpu.max.burst 200000"));
@@ -249,6 +257,8 @@ fn a_spike_and_a_full_container() {
     assert_eq!(spike.len(), 1);
     assert_eq!(spike[0].kind, FindingKind::MemorySpike);
     assert_eq!(count(&spike[0], "rise_bytes"), 90 * MIB);
+    let teeth = Case::memory(256, 0, [40, 130, 40, 40, 130]);
+    assert_eq!(teeth.kinds(), [], "it was there before");
     let full = Case::memory(256, 0, [245; 30]).found();
     assert_eq!(full[0].kind, FindingKind::MemoryNearLimit);
     assert_eq!(full[0].severity, Severity::Critical);

@@ -7,7 +7,7 @@ pub struct Thresholds {
     pub throttled_ratio: f64,
     /// Threads of a pool for each CPU of the limit from which on they are too many.
     pub oversubscription_ratio: f64,
-    /// Wait for a CPU as a share of CPU time from which on threads contend, without throttling.
+    /// Wait for own threads as a share of CPU time from which on threads contend, without throttling.
     pub contention_ratio: f64,
     /// Share of throttled periods from which on a limit is too low.
     pub limit_too_low_ratio: f64,

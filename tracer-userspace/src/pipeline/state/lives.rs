@@ -25,6 +25,10 @@ impl Pipeline {
         outputs: &mut Outputs,
     ) -> Result<(), Closed> {
         let container = change.identity;
+        if matches!(change.kind, ChangeKind::Removed { .. }) {
+            let ended = self.findings.removed(change.key, monotonic_ns);
+            self.tell_findings(ended, monotonic_ns, outputs)?;
+        }
         match change.kind {
             // A reason is no name: another source may still have one.
             ChangeKind::Renamed
@@ -40,6 +44,7 @@ impl Pipeline {
             }
             ChangeKind::Forgotten => {
                 self.containers.gone(change.key);
+                self.findings.forgotten(change.key);
                 Ok(())
             }
             ChangeKind::Started { born_ns: Some(_) } if container.level == Level::Container => {

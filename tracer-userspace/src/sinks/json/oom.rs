@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::fields::Fields;
 use super::identity;
-use super::summary::OomSummary;
+use super::{oom_context, summary::OomSummary};
 use crate::model::oom::{MemoryReading, OomKillEvent, OomLimit, VictimMemory};
 
 /// Writes the event's own keys.
@@ -43,7 +43,11 @@ pub fn write<M: SerializeMap>(
     event
         .container_memory
         .as_ref()
-        .map_or(Ok(()), |memory| reading(fields, memory))
+        .map_or(Ok(()), |memory| reading(fields, memory))?;
+    event
+        .context
+        .as_ref()
+        .map_or(Ok(()), |context| oom_context::write(fields, context))
 }
 
 fn limit<M: SerializeMap>(fields: &mut Fields<M>, limit: &OomLimit) -> Result<(), M::Error> {

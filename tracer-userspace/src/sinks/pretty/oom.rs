@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use super::style::Styles;
-use super::{INDENT, name_column, visible_name};
+use super::{INDENT, name_column, oom_context, visible_name};
 use crate::model::oom::{OomKillEvent, OomLimit, OomProcess, VictimMemory};
 use crate::sinks::json::OomSummary;
 use crate::sinks::text::{Bytes, Nanos, Visible};
@@ -42,6 +42,9 @@ pub fn write(out: &mut Vec<u8>, styles: &Styles, event: &OomKillEvent) -> io::Re
                 visible_name(&event.trigger_container)
             ),
         )?;
+    }
+    if let Some(context) = &event.context {
+        oom_context::write(&mut lines, context)?;
     }
     if let Some(reading) = &event.container_memory {
         let current = Bytes(reading.current_bytes);
@@ -138,13 +141,14 @@ fn process(process: &OomProcess) -> String {
 }
 
 /// The labelled lines of the block.
-struct Lines<'a> {
+pub struct Lines<'a> {
     out: &'a mut Vec<u8>,
     styles: &'a Styles,
 }
 
 impl Lines<'_> {
-    fn line(&mut self, label: &str, text: &dyn Display) -> io::Result<()> {
+    /// A line.
+    pub fn line(&mut self, label: &str, text: &dyn Display) -> io::Result<()> {
         let dim = self.styles.dim;
         writeln!(
             self.out,

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::event::{AgentPhase, Lost};
+use crate::model::finding::FindingPhase;
 use crate::model::identity::Level;
 use crate::model::stats::{IntervalHistograms, ThrottleStats};
 use crate::sinks::samples;
@@ -35,9 +36,29 @@ fn an_oom_kill_is_a_block() {
               together       510 MiB; address space 2.93 GiB
               limit          512 MiB, container /docker/4f2a; used 512 MiB (100 %)
               asked by     `curl` (pid 4310) in web
+              cause        a leak: it grew
+              before       ▆▇█  up to 500 MiB, from 20 s before to 1 s before
+              largest        497 MiB  `java` (pid 4211)
+              do           take two heap profiles
               afterwards   the container has 14 MiB, 512 MiB at its peak
 ";
     assert_eq!(got, expected);
+}
+
+#[test]
+fn a_finding_says_what_to_do() {
+    let mut event = samples::finding();
+    let start = shown(EventBody::Finding(Box::new(event.clone())));
+    event.phase = FindingPhase::End;
+    event.lasted_ns = Some(90_000_000_000);
+    let end = shown(EventBody::Finding(Box::new(event)));
+    let expected = "\
+03:04:06.000  finding   web                       cpu_oversubscription (warning, confidence high)
+              `server` (pid 7) computes with 16 threads
+              do  set GOMAXPROCS=1
+03:04:06.000  finding   web                       cpu_oversubscription ended after 90 s
+";
+    assert_eq!(start + &end, expected);
 }
 
 #[test]
@@ -155,16 +176,30 @@ proptest! {
         }
         oom.victim.command.clone_from(&name);
         oom.trigger.command.clone_from(&name);
-        oom.victim_command_line = Some(name);
+        oom.victim_command_line = Some(name.clone());
+        if let Some(context) = &mut oom.context {
+            context.verdict.explanation.clone_from(&name);
+            context.verdict.recommendation.clone_from(&name);
+            context.largest[0].command.clone_from(&name);
+        }
+        let mut finding = samples::finding();
+        finding.container = Arc::clone(&identity);
+        finding.finding.summary.clone_from(&name);
+        finding.finding.recommendation = name;
         let mut throttle = samples::throttle();
         throttle.quota_cgroup = Arc::clone(&identity);
         let bodies = [
             EventBody::OomKill(Box::new(oom)),
             EventBody::CpuThrottle(Box::new(throttle)),
+            EventBody::Finding(Box::new(finding)),
             EventBody::ContainerExit(Lifecycle { container: identity, lifetime_ns: None, restart_count: None, exit: None }),
         ];
         for body in bodies {
-            let lines = if matches!(body, EventBody::OomKill(_)) { 13 } else { 1 };
+            let lines = match body {
+                EventBody::OomKill(_) => 17,
+                EventBody::Finding(_) => 3,
+                _ => 1,
+            };
             let text = shown(body);
             prop_assert_eq!(text.lines().count(), lines);
             prop_assert!(!text.replace('\n', "").chars().any(is_hostile));

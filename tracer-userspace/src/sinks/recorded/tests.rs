@@ -187,7 +187,7 @@ fn keeping_on_uses_the_rest_and_counts() {
         .iter()
         .map(|damage| damage.line)
         .collect();
-    assert_eq!(lines, [1, 8]);
+    assert_eq!(lines, [1, 9]);
     assert_eq!(recordings.report().by_name().len(), 1);
 }
 

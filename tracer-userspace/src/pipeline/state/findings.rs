@@ -1,0 +1,60 @@
+//! What is wrong with containers, told beside what they did.
+
+use super::{Outputs, Pipeline};
+use crate::{
+    model::{
+        event::EventBody, finding::FindingEvent, identity::CgroupKey, oom::OomKillEvent,
+        stats::ContainerStats,
+    },
+    sinks::output::Closed,
+};
+
+impl Pipeline {
+    /// Takes a sample of everybody's memory.
+    pub(super) fn sample_memory(&mut self, now: u64) {
+        self.findings
+            .sample(&self.index, &self.files, self.slot_hierarchy, now);
+    }
+
+    /// Writes what containers did, and what follows from it.
+    pub(super) fn tell_stats(
+        &mut self,
+        all: Vec<(CgroupKey, ContainerStats)>,
+        interval_ns: u64,
+        now: u64,
+        outputs: &mut Outputs,
+    ) -> Result<(), Closed> {
+        self.sample_memory(now);
+        for (owner, stats) in all {
+            let found = self
+                .findings
+                .observe(owner, &stats, &self.index, &self.files, now);
+            outputs.account(&stats, now);
+            outputs.emit(now, EventBody::ContainerStats(Box::new(stats)))?;
+            self.tell_findings(found, now, outputs)?;
+        }
+        let idle = self
+            .findings
+            .observe_idle(&self.index, &self.files, interval_ns, now);
+        self.tell_findings(idle, now, outputs)
+    }
+
+    /// Writes findings that began or ended.
+    pub(super) fn tell_findings(
+        &mut self,
+        found: Vec<FindingEvent>,
+        now: u64,
+        outputs: &mut Outputs,
+    ) -> Result<(), Closed> {
+        found
+            .into_iter()
+            .try_for_each(|event| self.emit(now, EventBody::Finding(Box::new(event)), outputs))
+    }
+
+    /// Puts to an OOM kill what was known before it. To be called at once: the victim's neighbours
+    /// may be next.
+    pub(super) fn put_context(&self, event: &mut OomKillEvent, kill_ns: u64) {
+        let context = self.findings.oom_context(event, kill_ns, &self.files);
+        event.context = Some(Box::new(context));
+    }
+}
