@@ -1,6 +1,6 @@
 //! How much of a thread's wait was throttling, and whose.
 
-use tracer_common::maps::{THROTTLED_SPANS, ThrottledSpan};
+use tracer_common::maps::{LastThrottle, THROTTLED_SPANS, ThrottledSpan};
 
 use crate::{
     atomic::add_u64,
@@ -86,7 +86,8 @@ pub extern "C" fn remember(cfs_rq: u64, start: u64, end: u64) -> u32 {
             let scratch = unsafe { &mut *scratch };
             scratch.spans[0] = span;
             scratch.count = 1;
-            let _ = LAST_THROTTLES.insert(cfs_rq, &*scratch, 0);
+            let value: &LastThrottle = scratch;
+            let _ = LAST_THROTTLES.insert(cfs_rq, value, 0);
         }
         return 1;
     };
