@@ -116,8 +116,14 @@ pub fn check_victim(line: &Line, victim: &Killed) -> Result<()> {
     );
     assert_eq!(line.text("oom.victim.process.command")?, victim.command);
     let latency = line.arrived_ns.saturating_sub(line.number("monotonic_ns")?);
+    // An emulated CPU that has to wait for a real one took 2.9 s once.
+    let most_ns = if emulated() {
+        5_000_000_000
+    } else {
+        1_000_000_000
+    };
     assert!(
-        latency < 1_000_000_000,
+        latency < most_ns,
         "the line came {latency} ns after the kill"
     );
     Ok(())

@@ -90,17 +90,15 @@ impl Agreement {
         }
     }
 
-    /// As in `+0.001 % (7)`, or `equal (7)`; a dash where nothing was compared.
+    /// As in `+0.001 % (7)`, or `equal (7)` for numbers; a dash where nothing was compared.
     pub fn cell(&self, figure: Figure) -> String {
         let Some(worst) = self.0.get(&figure) else {
             return "-".to_owned();
         };
-        let mut cell = if worst.off == 0.0 {
-            "equal".to_owned()
-        } else if figure.is_count() {
-            format!("{:+}", worst.off)
-        } else {
-            format!("{:+.3} %", worst.off)
+        let mut cell = match (figure.is_count(), worst.off) {
+            (true, 0.0) => "equal".to_owned(),
+            (true, off) => format!("{off:+}"),
+            (false, off) => format!("{off:+.3} %"),
         };
         let _ = write!(cell, " ({})", worst.comparisons);
         cell

@@ -168,6 +168,18 @@ pub fn text(guests: &[GuestResults]) -> String {
     text
 }
 
+const CAPABILITIES: &str = "\n## Capabilities\n\n\
+    | source | takes |\n\
+    | --- | --- |\n\
+    | `tracepoint`, `fentry`, `fexit` | `CAP_BPF` and `CAP_PERFMON`; before 5.11 `CAP_SYS_RESOURCE` \
+    or enough locked memory |\n\
+    | `kprobe`, `kretprobe` | The same, and `CAP_SYS_ADMIN` where `kernel.perf_event_paranoid` is 3, \
+    as Debian has it |\n\
+    | `cpu_stat` | Nothing but reading the files |\n\n\
+    The suite `privileges` has the program run with exactly these, as a user without any other \
+    right, and looks at what it still holds then. [Privileges](privileges.md) says what each is \
+    for.\n";
+
 /// For docs/kernel-support.md.
 pub fn document(guests: &[GuestResults]) -> String {
     let mut text = String::from(
@@ -189,6 +201,7 @@ pub fn document(guests: &[GuestResults]) -> String {
          switches are compared as numbers.\n\n",
     );
     text.push_str(&markdown(&agreement(guests)));
+    text.push_str(CAPABILITIES);
     let programs = verifier::table(guests);
     if programs.len() > 1 {
         text.push_str(
