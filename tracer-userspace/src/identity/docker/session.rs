@@ -256,7 +256,8 @@ async fn list(calls: &Docker, config: &ClientConfig) -> Result<Vec<NameUpdate>, 
 /// is lost between the two.
 fn event_options(since: Duration) -> EventsOptions {
     let strings = |all: &[&str]| all.iter().map(|&one| one.to_owned()).collect();
-    let actions = ["create", "start", "rename", "die", "destroy"];
+    // Podman calls an end otherwise.
+    let actions = ["create", "start", "rename", "die", "died", "destroy"];
     EventsOptions {
         since: Some(format!("{}.{:09}", since.as_secs(), since.subsec_nanos())),
         until: None,
