@@ -66,6 +66,14 @@ pub fn only(events: &[Line]) -> Result<&Line> {
 /// The most threads that a victim has here.
 const THREADS: u64 = 5;
 
+/// Whether threads keep a part of their counts to themselves: where the kernel has the type that it
+/// had before they were kept per CPU.
+fn counts_are_per_thread() -> Result<bool> {
+    const NAME: &[u8] = b"\0mm_rss_stat\0";
+    let types = std::fs::read("/sys/kernel/btf/vmlinux").context("the kernel's types")?;
+    Ok(types.windows(NAME.len()).any(|bytes| bytes == NAME))
+}
+
 fn cpus() -> u64 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u64)
 }
@@ -76,20 +84,22 @@ fn cpus() -> u64 {
 /// When they differ.
 pub fn check_victim(line: &Line, victim: &Killed) -> Result<()> {
     println!("event: {}\nkernel: {victim:?}", line.value);
-    let exact = line.value["oom.victim.memory.exact"]
+    line.value["oom.victim.memory.exact"]
         .as_bool()
         .context("memory.exact")?;
     // Where ours is the exact sum, the log may still show a per-CPU counter's central value, which
     // lags by up to a batch for each CPU (lib/percpu_counter.c). Before 6.2 each thread keeps up
     // the pages of up to 64 faults to itself (TASK_RSS_EVENTS_THRESH in mm/memory.c), which a victim
     // on another CPU adds as it dies, maybe after us and before the log. A fault of a file maps up to
-    // 16 pages around (fault_around_bytes, `do_fault_around`).
-    let slack_kb = if exact {
-        (2 * cpus()).max(32) * cpus() * 4
+    // 16 pages around (fault_around_bytes, `do_fault_around`). And threads on other CPUs go on until
+    // the signal reaches them, with what each CPU had charged in advance (MEMCG_CHARGE_BATCH).
+    let (slack_kb, file_slack_kb) = if counts_are_per_thread()? {
+        let events = 64 * THREADS;
+        (events * 4, 16 * events * 4)
     } else {
-        64 * THREADS * 4
+        let pages = ((2 * cpus()).max(32) + 64) * cpus();
+        (pages * 4, pages * 4)
     };
-    let file_slack_kb = if exact { slack_kb } else { 16 * slack_kb };
     for (ours, theirs, slack) in [
         ("total_vm_bytes", "total-vm", 0),
         ("anon_bytes", "anon-rss", slack_kb),
