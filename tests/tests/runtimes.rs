@@ -176,7 +176,8 @@ impl Drop for Killed {
     }
 }
 
-/// Starts a program of another language and waits until it has become that.
+/// Starts a program of another language and waits until it has become that, and waits for
+/// something: the link to its program changes early in an exec, the rest of it later.
 fn start(command: &mut Command, program: &str) -> Result<Killed> {
     let child = command
         .stdin(Stdio::piped())
@@ -186,6 +187,7 @@ fn start(command: &mut Command, program: &str) -> Result<Killed> {
         .with_context(|| format!("starting {program}"))?;
     let child = Killed(child);
     let exe = format!("/proc/{}/exe", child.0.id());
+    let stat = format!("/proc/{}/stat", child.0.id());
     wait::until(program, PATIENCE, || {
         let target = fs::read_link(&exe)?;
         let name = target
@@ -193,7 +195,8 @@ fn start(command: &mut Command, program: &str) -> Result<Killed> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        Ok(name.starts_with(program).then_some(()))
+        let sleeps = fs::read_to_string(&stat)?.contains(") S ");
+        Ok((sleeps && name.starts_with(program)).then_some(()))
     })?;
     Ok(child)
 }
