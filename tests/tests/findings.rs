@@ -184,11 +184,13 @@ fn consume(cgroup: &Cgroup, workload: &[&str], more: &[&str]) -> Result<Events> 
 #[test]
 fn a_leak_is_called_with_a_time_and_at_the_kill() -> Result<()> {
     let cgroup = Cgroup::new("leak")?;
-    cgroup.set_memory_limit(64 * MIB)?;
+    cgroup.set_memory_limit(96 * MIB)?;
+    // The kernel brings memory.stat up to date every two seconds (FLUSH_TIME, mm/memcontrol.c), so a
+    // short window says little.
     let events = consume(
         &cgroup,
-        &["anon", "--mib", "128", "--rate", "2"],
-        &["--threshold", "leak-window-seconds=10"],
+        &["anon", "--mib", "160", "--rate", "2"],
+        &["--threshold", "leak-window-seconds=20"],
     )?;
     let kill = events.kind("oom_kill").cgroup(&cgroup.path());
     let kill = kill.only()?;
@@ -196,7 +198,8 @@ fn a_leak_is_called_with_a_time_and_at_the_kill() -> Result<()> {
     let leak = leak.only()?;
     assert_eq!(leak.value["finding.evidence"]["growing_part"], "anon");
     let rate = evidence(leak, "growth_bytes_per_second")?;
-    assert_within("growth of a leak", rate, 2.0 * MIB as f64, 10.0);
+    // The window can begin before the leak does.
+    assert_within("growth of a leak", rate, 2.0 * MIB as f64, 20.0);
     // What was projected when it was called against when it came.
     let told = leak.number("monotonic_ns")?;
     let came = (kill.number("monotonic_ns")? - told) as f64 / 1e9;
