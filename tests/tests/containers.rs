@@ -140,10 +140,8 @@ fn limits_name_the_container_and_the_pod() -> Result<()> {
     let hog = containerd.container(&pod, "hog", 0, &hog, &HUNGRY)?;
     let kill = line(&agent, "oom_kill", &hog)?;
     let status = containerd.wait(&hog)?;
-    assert_eq!(
-        (status.exit_code, status.reason.as_str()),
-        (137, "OOMKilled")
-    );
+    // Its reason is "OOMKilled" or "Error", whichever of containerd's two watchers comes first.
+    assert_eq!(status.exit_code, 137);
     check_cri(&kill, &pod, &status)?;
     assert_eq!(kill.text("oom.limit.level")?, "container");
     let quota = Resources {

@@ -4,14 +4,8 @@ use std::{thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use limitscope_tests::{
-    agent::Agent,
-    agreement, assert_within,
-    cgroup::Cgroup,
-    emulated,
-    events::{Events, Line},
-    referee::cpu_stat::CpuStat,
-    wait,
-    workload::Workload,
+    agent::Agent, agreement, assert_within, cgroup::Cgroup, emulated, events::Events,
+    referee::cpu_stat::CpuStat, wait, workload::Workload,
 };
 
 /// What accuracy asks of throttled time on a real CPU, over at least this much of it.
@@ -263,8 +257,8 @@ fn under_a_throttled_parent() -> Result<()> {
     run.check_stats(&[&parent, &child])?;
     let events = run.events.kind("cpu_throttle");
     // Up to 6.11 a run queue in which nobody waits is accounted too.
-    let held = |line: &Line| line.value["throttle.threads"] != 0;
-    let of_parent = events.with("throttle.cgroup", &parent.path()).choose(held);
+    let of_parent = events.with("throttle.cgroup", &parent.path());
+    let of_parent = of_parent.choose(|line| line.value["throttle.threads"] != 0);
     assert!(!of_parent.0.is_empty(), "nobody was held up");
     for event in &of_parent.0 {
         assert_eq!(event.text("throttle.held.cgroup")?, child.path());
@@ -317,9 +311,9 @@ fn a_quota_that_changes_while_it_holds() -> Result<()> {
         .kind("cpu_throttle")
         .with("throttle.cgroup", &cgroup.path());
     for quota in quotas {
-        let of = |line: &Line| line.value["throttle.quota.quota_us"].as_u64() == Some(quota);
+        let named = events.choose(|line| line.value["throttle.quota.quota_us"] == quota);
         assert!(
-            !events.choose(of).0.is_empty(),
+            !named.0.is_empty(),
             "no event names the quota of {quota} µs"
         );
     }

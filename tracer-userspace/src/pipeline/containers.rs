@@ -1,6 +1,9 @@
 //! What containers did in an interval: slots added up by container, with their memory.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
 
 use tracing::debug;
 
@@ -81,16 +84,7 @@ impl Containers {
         interval_ns: u64,
     ) -> Vec<(CgroupKey, ContainerStats)> {
         let mut sums: HashMap<CgroupKey, ContainerStats> = HashMap::new();
-        slots.read(tracer, |mut activity| {
-            let owner = index.owner(activity.cgroup);
-            let known = self.known.entry(owner).or_default();
-            if files.throttling {
-                activity.throttle = throttling(known, activity.cgroup, index, files);
-            } else {
-                let unseen = audit(known, &activity, index, files);
-                self.unseen_throttle_ns += unseen;
-                activity.throttle.unseen_ns = unseen;
-            }
+        let mut take = |owner: CgroupKey, activity: Activity| {
             sums.entry(owner)
                 .and_modify(|sum| add(sum, &activity))
                 .or_insert_with(|| ContainerStats {
@@ -102,7 +96,31 @@ impl Containers {
                     histograms: activity.histograms,
                     neighbours: Vec::new(),
                 });
+        };
+        let mut read = HashSet::new();
+        slots.read(tracer, |mut activity| {
+            let owner = index.owner(activity.cgroup);
+            let known = self.known.entry(owner).or_default();
+            if files.throttling {
+                read.insert(activity.cgroup);
+                activity.throttle = throttling(known, activity.cgroup, index, files);
+            } else {
+                let unseen = audit(known, &activity, index, files);
+                self.unseen_throttle_ns += unseen;
+                activity.throttle.unseen_ns = unseen;
+            }
+            take(owner, activity);
         });
+        // A period can end after the last switch of a cgroup; only its file tells.
+        for (&owner, known) in &mut self.known {
+            let quiet: Vec<CgroupKey> = known.cpu_stats.keys().copied().collect();
+            for cgroup in quiet.into_iter().filter(|cgroup| !read.contains(cgroup)) {
+                let throttle = throttling(known, cgroup, index, files);
+                if throttle != ThrottleStats::default() {
+                    take(owner, Activity::of_throttling(cgroup, throttle));
+                }
+            }
+        }
         for (owner, neighbours) in neighbours(slots.read_neighbours(tracer), index) {
             if let Some(stats) = sums.get_mut(&owner) {
                 stats.neighbours = neighbours;

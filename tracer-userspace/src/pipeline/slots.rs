@@ -35,6 +35,19 @@ pub struct Activity {
     pub histograms: IntervalHistograms,
 }
 
+impl Activity {
+    /// Of a cgroup that did nothing but be throttled.
+    pub fn of_throttling(cgroup: CgroupKey, throttle: ThrottleStats) -> Self {
+        Self {
+            cgroup,
+            sched: SchedStats::default(),
+            throttle,
+            throttled_total_ns: 0,
+            histograms: IntervalHistograms::default(),
+        }
+    }
+}
+
 /// One slot. What it had counted is kept when it is given to another cgroup: the programs never
 /// reset anything.
 #[derive(Default)]
