@@ -1,4 +1,5 @@
 //! What is known of throttled run queues, independent of how their ends are seen.
+//!
 //! The kernel itself keeps the start: `cfs_rq->throttled_clock`. When an interval ends it adds
 //! `rq->clock - throttled_clock` to the group's `throttled_time` (`unthrottle_cfs_rq`,
 //! `kernel/sched/fair.c`). So whoever sees the end needs nothing but a look just before it; the

@@ -1,9 +1,9 @@
 //! For whom a thread waited: what its CPU ran meanwhile.
 //!
-//! Each CPU remembers what it ran last, slot by slot. When a thread is put on the CPU the slices within its wait
-//! tell: threads of its own slot, of others, or nobody (the CPU was idle and had to wake up). What
-//! lies before the oldest slice, and what a thread waited on another CPU before it was moved, is
-//! nobody's either. All by `rq->clock` of the CPU.
+//! Each CPU remembers what it ran last, slot by slot. When a thread is put on the CPU the slices
+//! within its wait tell: threads of its own slot, of others, or nobody (the CPU was idle and had to
+//! wake up). What lies before the oldest slice, and what a thread waited on another CPU before it
+//! was moved, is nobody's either. All by `rq->clock` of the CPU.
 
 use tracer_common::maps::{
     NEIGHBOUR_MIN_NS, RUN_SLICES, RunSlice, SLOT_NONE, SlotCpu, neighbour_key,
@@ -61,18 +61,12 @@ pub fn waited_for(own: &mut SlotCpu, waiting: u32, running: u32, ns: u64) {
     }
 }
 
-/// Two slots in one argument: a function has five.
-#[inline(always)]
-pub const fn pack(waiting: u32, running: u32) -> u64 {
-    (waiting as u64) << 32 | running as u64
-}
-
-/// The same where the wait goes over several slices: the last one, of the second slot of `slots`
-/// since `began`, and those before it.
+/// The same where the wait goes over several slices: the last one, of the second slot of `pair`
+/// ([`neighbour_key`]: a function has five arguments) since `began`, and those before it.
 #[inline(never)]
 #[unsafe(export_name = "waits_over_slices")]
-pub extern "C" fn over_slices(cpu: u32, slots: u64, began: u64, from: u64, to: u64) -> u32 {
-    let (waiting, running) = ((slots >> 32) as u32, slots as u32);
+pub extern "C" fn over_slices(cpu: u32, pair: u64, began: u64, from: u64, to: u64) -> u32 {
+    let (waiting, running) = ((pair >> 32) as u32, pair as u32);
     let Some(state) = CPU_STATES.get_ptr(cpu) else {
         return 0;
     };

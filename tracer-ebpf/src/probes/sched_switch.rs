@@ -17,7 +17,7 @@ use tracer_common::{
     counters::{LOST_CLOCK, LOST_CPU},
     maps::{
         CpuState, HIST_ON_CPU_SLICE, HIST_RUN_QUEUE_WAIT, SLOT_NONE, SLOT_UNKNOWN, SlotCpu,
-        TASK_PARKED, TASK_WAIT_ENTRIES, TaskWait,
+        TASK_PARKED, TASK_WAIT_ENTRIES, TaskWait, neighbour_key,
     },
 };
 
@@ -260,8 +260,8 @@ fn wait_of(next: u64, pid: u32, slot: u32, prev_slot: u32, cpu: u32, state: &mut
                 waits::waited_for(own, slot, prev_slot, clock - from);
             }
         } else {
-            let slots = waits::pack(slot, prev_slot);
-            waits::over_slices(cpu, slots, state.slice_began, from, clock);
+            let pair = neighbour_key(slot, prev_slot);
+            waits::over_slices(cpu, pair, state.slice_began, from, clock);
         }
     }
     let after = run_delay + wait;
