@@ -1,16 +1,14 @@
 //! A real containerd of the test's own, with its CRI, and pods in it.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::{
@@ -19,6 +17,7 @@ use crate::{
         Cri, EXITED, Empty, Image, LinuxContainer, LinuxPod, NamespaceOption, PodConfig, PodId,
         PodMetadata, Resources, RunPod, SandboxSecurity, StopContainer,
     },
+    daemon::Daemon,
     image,
     parents::Parents,
     wait::{self, PATIENCE},
@@ -37,7 +36,7 @@ const REMEDY: &str =
 #[derive(Debug)]
 pub struct Containerd {
     dir: Option<TempDir>,
-    daemon: Option<Child>,
+    daemon: Option<Daemon>,
     pods: Vec<String>,
     parents: Parents,
 }
@@ -107,30 +106,12 @@ impl Containerd {
     /// Starts it (again) and waits until it answers.
     pub fn up(&mut self) -> Result<()> {
         let dir = self.dir().to_owned();
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(dir.join("log"))?;
-        let daemon = Command::new("containerd")
-            .arg("--config")
-            .arg(dir.join("config.toml"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn();
-        let daemon = match daemon {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                bail!("containerd is not installed; {REMEDY}")
-            }
-            other => other.context("starting containerd")?,
-        };
-        self.daemon = Some(daemon);
+        let mut command = Command::new("containerd");
+        command.arg("--config").arg(dir.join("config.toml"));
+        self.daemon = Some(Daemon::start("containerd", &mut command, &dir, REMEDY)?);
         wait::until("containerd's answer", Duration::from_mins(1), || {
             let daemon = self.daemon.as_mut().context("just started")?;
-            if let Some(status) = daemon.try_wait()? {
-                let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
-                bail!("containerd ended with {status}:\n{log}");
-            }
+            daemon.still_runs()?;
             // Its CRI comes after its own interface.
             let Ok(cri) = Cri::connect(&self.socket()) else {
                 return Ok(None);
@@ -142,18 +123,8 @@ impl Containerd {
 
     /// Ends it; its containers run on.
     pub fn down(&mut self) -> Result<()> {
-        let Some(mut daemon) = self.daemon.take() else {
-            return Ok(());
-        };
-        kill_process(Pid::from_child(&daemon), Signal::TERM)?;
-        let ended = wait::until("containerd's end", Duration::from_secs(30), || {
-            Ok(daemon.try_wait()?)
-        });
-        if ended.is_err() {
-            daemon.kill()?;
-            daemon.wait()?;
-        }
-        ended.map(drop)
+        let daemon = self.daemon.take();
+        daemon.map_or(Ok(()), |daemon| daemon.end(Duration::from_secs(30)))
     }
 
     /// Runs a `ctr` command in the namespace of the CRI; returns what it prints.

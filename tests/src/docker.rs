@@ -2,20 +2,19 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File},
-    io,
+    fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
+    daemon::Daemon,
     image,
     parents::Parents,
     wait::{self, PATIENCE},
@@ -32,7 +31,7 @@ const REMEDY: &str = "install it with: apt-get install -y --no-install-recommend
 #[derive(Debug)]
 pub struct Docker {
     dir: Option<TempDir>,
-    daemon: Option<Child>,
+    daemon: Option<Daemon>,
     parents: Parents,
 }
 
@@ -68,11 +67,8 @@ impl Docker {
     pub fn up(&mut self) -> Result<()> {
         let dir = self.dir().to_owned();
         let at = |name: &str| dir.join(name).display().to_string();
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(dir.join("log"))?;
-        let daemon = Command::new("dockerd")
+        let mut command = Command::new("dockerd");
+        command
             .env(
                 "PATH",
                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -87,24 +83,11 @@ impl Docker {
                 "--ip-masq=false",
                 "--storage-driver=overlay2",
             ])
-            .arg("--exec-opt=native.cgroupdriver=cgroupfs")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn();
-        let daemon = match daemon {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                bail!("dockerd is not installed; {REMEDY}")
-            }
-            other => other.context("starting dockerd")?,
-        };
-        self.daemon = Some(daemon);
+            .arg("--exec-opt=native.cgroupdriver=cgroupfs");
+        self.daemon = Some(Daemon::start("dockerd", &mut command, &dir, REMEDY)?);
         wait::until("the Docker daemon's answer", Duration::from_mins(1), || {
             let daemon = self.daemon.as_mut().context("just started")?;
-            if let Some(status) = daemon.try_wait()? {
-                let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
-                bail!("dockerd ended with {status}:\n{log}");
-            }
+            daemon.still_runs()?;
             let answer = self.command(["version"]).output().context(REMEDY)?;
             Ok(answer.status.success().then_some(()))
         })
@@ -112,18 +95,8 @@ impl Docker {
 
     /// Ends the daemon, and with it its containers.
     pub fn down(&mut self) -> Result<()> {
-        let Some(mut daemon) = self.daemon.take() else {
-            return Ok(());
-        };
-        kill_process(Pid::from_child(&daemon), Signal::TERM)?;
-        let ended = wait::until("the Docker daemon's end", Duration::from_secs(30), || {
-            Ok(daemon.try_wait()?)
-        });
-        if ended.is_err() {
-            daemon.kill()?;
-            daemon.wait()?;
-        }
-        ended.map(drop)
+        let daemon = self.daemon.take();
+        daemon.map_or(Ok(()), |daemon| daemon.end(Duration::from_secs(30)))
     }
 
     fn import(&self) -> Result<()> {

@@ -9,6 +9,7 @@ pub mod agent;
 pub mod cgroup;
 pub mod containerd;
 pub mod cri;
+pub mod daemon;
 pub mod docker;
 pub mod events;
 pub mod go;

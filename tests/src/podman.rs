@@ -4,17 +4,17 @@ use std::{
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
+    daemon::Daemon,
     image,
     parents::Parents,
     wait::{self, PATIENCE},
@@ -32,7 +32,7 @@ const REMEDY: &str =
 pub struct Podman {
     dir: Option<TempDir>,
     runtime: &'static str,
-    service: Option<Child>,
+    service: Option<Daemon>,
     parents: Parents,
 }
 
@@ -97,19 +97,10 @@ impl Podman {
         let socket = self.socket();
         let address = format!("unix://{}", socket.display());
         let mut command = self.command(["system", "service", "--time", "0", &address]);
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.dir().join("log"))?;
-        command.stdout(log.try_clone()?).stderr(log);
-        let service = match command.spawn() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                bail!("podman is not installed; {REMEDY}")
-            }
-            other => other.context("starting Podman's service")?,
-        };
-        self.service = Some(service);
+        self.service = Some(Daemon::start("podman", &mut command, self.dir(), REMEDY)?);
         wait::until("Podman's answer", PATIENCE, || {
+            let service = self.service.as_mut().context("just started")?;
+            service.still_runs()?;
             let answers = std::os::unix::net::UnixStream::connect(&socket).is_ok();
             Ok(answers.then_some(()))
         })
@@ -117,19 +108,11 @@ impl Podman {
 
     /// Ends the service; its containers run on.
     pub fn down(&mut self) -> Result<()> {
-        let Some(mut service) = self.service.take() else {
+        let Some(service) = self.service.take() else {
             return Ok(());
         };
-        kill_process(Pid::from_child(&service), Signal::TERM)?;
-        let ended = wait::until(
-            "the end of Podman's service",
-            Duration::from_secs(15),
-            || Ok(service.try_wait()?),
-        );
-        if ended.is_err() {
-            service.kill()?;
-            service.wait()?;
-        }
+        // One that has to be killed is gone as well.
+        let _ = service.end(Duration::from_secs(15));
         // What stays of it would look like one that refuses.
         match fs::remove_file(self.socket()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
