@@ -4,5 +4,6 @@ pub mod check;
 pub mod demo;
 pub mod explain;
 pub mod inspect;
+mod kubernetes;
 pub mod report;
 pub mod run;

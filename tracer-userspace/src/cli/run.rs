@@ -1,12 +1,13 @@
 //! `limitscope run`: traces until it is stopped.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, Error, Result, bail};
 use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracer_common::globals::Signal;
 
+use super::kubernetes::KubernetesArgs;
 use crate::{
     analyse::findings::Thresholds,
     identity::resolvers::ResolverOptions,
@@ -72,6 +73,9 @@ pub struct RunArgs {
     /// Podman's socket [default: /run/podman/podman.sock, and those of users in /run/user]
     #[arg(long, value_name = "SOCKET")]
     pub podman_socket: Option<PathBuf>,
+    /// Kubernetes, and labels.
+    #[command(flatten)]
+    pub kubernetes: KubernetesArgs,
     /// Where the host's files are and its sockets at their usual places, e.g. within a container
     #[arg(long, value_name = "DIR")]
     pub host_root: Option<PathBuf>,
@@ -212,6 +216,7 @@ pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
             );
         }
     }
+    let kubernetes = args.kubernetes.places()?;
     let mut host = HostFacts::read(args.cgroup_root.as_deref())?;
     host.functions = trial::functions(!args.force_source.is_empty());
     let plan = Plan::for_this_machine(
@@ -262,8 +267,10 @@ pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
             docker_socket: args.docker_socket.clone(),
             cri_socket: args.cri_socket.clone(),
             podman_socket: args.podman_socket.clone(),
+            chosen: Arc::new(args.kubernetes.chosen()),
             host_root: args.host_root.clone(),
         },
+        kubernetes,
         object: object(args)?,
         slots: args.max_cgroups,
         thresholds: args.thresholds()?,

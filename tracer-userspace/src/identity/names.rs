@@ -1,24 +1,30 @@
 //! What resolvers tell about containers, and the interface that all of them have.
 //!
-//! A resolver (Docker's API, CRI, Podman's API, the runtimes' files) runs in the background, sends
+//! A resolver (Docker's API, CRI, Podman's API, Kubernetes, the runtimes' files) runs in the background, sends
 //! [`NameMessage`]s, and is asked through [`NameSource`]. Several work side by side: where two know
 //! a container, the better one's word counts and the other fills its gaps (see [`Names::merge`]).
 
 use std::sync::Arc;
 
-use crate::model::{exit::ExitReport, identity::Identity};
+use crate::model::{
+    exit::ExitReport,
+    identity::{Attribute, Identity},
+};
 
 /// Longest name that is kept, in bytes; what is longer is cut.
 pub const NAME_MAX: usize = 512;
 
-/// Who can be asked for names: one socket, or the files of all runtimes.
+/// Who can be asked for names: one socket, one server, or the files of all runtimes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// What kind it is, as in `container.resolver`: `docker`, `cri`, `podman`, `files`.
+    /// What kind it is, as in `container.resolver`: `docker`, `cri`, `podman`, `api_server`, `kubelet`,
+    /// `files`.
     pub resolver: &'static str,
     /// Runtimes whose containers it knows, as in `container.runtime.name`; all where none is named.
     pub runtimes: &'static [&'static str],
-    /// Where it is, for people: its socket.
+    /// Whether it knows containers of pods alone.
+    pub pods_only: bool,
+    /// Where it is, for people: its socket or its address.
     pub place: String,
     /// Whether it tells how containers ended.
     pub tells_exits: bool,
@@ -26,9 +32,9 @@ pub struct Source {
 
 impl Source {
     /// Whether it may know containers of a runtime; one that the path does not tell may be anyone's.
-    pub fn serves(&self, runtime: Option<&str>) -> bool {
+    pub fn serves(&self, runtime: Option<&str>, in_pod: bool) -> bool {
         let known = |runtime| self.runtimes.is_empty() || self.runtimes.contains(&runtime);
-        runtime.is_none_or(known)
+        (in_pod || !self.pods_only) && runtime.is_none_or(known)
     }
 }
 
@@ -55,6 +61,8 @@ pub struct Names {
     pub k8s_container_name: Option<String>,
     /// How often it was restarted, as its runtime counts.
     pub restart_count: Option<u32>,
+    /// Further facts; those of its pod have keys that begin with `k8s.`.
+    pub attributes: Vec<Attribute>,
 }
 
 impl Names {
@@ -66,11 +74,14 @@ impl Names {
     /// Takes in what another resolver says: the better one's word counts, and where it says
     /// nothing the other's. A resolver that speaks again replaces what it said.
     pub fn merge(&mut self, mut new: Self) {
-        if self.resolver == new.resolver && self.within == new.within {
-            *self = new;
-            return;
+        let again = self.resolver == new.resolver && self.within == new.within;
+        if self.within == new.within && !new.attributes.is_empty() {
+            // Facts that it told before are others or no more, also where its names count less.
+            let speaker = new.resolver;
+            self.attributes
+                .retain(|attribute| Some(attribute.resolver) != speaker);
         }
-        if rank(&new) > rank(self) {
+        if again || rank(&new) > rank(self) {
             std::mem::swap(self, &mut new);
         }
         // What a stranger says fills no gap of those that are believed everywhere.
@@ -92,6 +103,11 @@ impl Names {
         }
         self.runtime_name = self.runtime_name.or(new.runtime_name);
         self.restart_count = self.restart_count.or(new.restart_count);
+        for attribute in new.attributes {
+            if self.attributes.iter().all(|one| one.key != attribute.key) {
+                self.attributes.push(attribute);
+            }
+        }
     }
 }
 
@@ -102,8 +118,10 @@ fn rank(names: &Names) -> u8 {
         return 0;
     }
     match names.resolver {
-        Some("cri") => 4,
-        Some("docker" | "podman") => 3,
+        Some("cri") => 5,
+        Some("docker" | "podman") => 4,
+        // They know the names, and that a container has another id, a moment later.
+        Some("api_server" | "kubelet") => 3,
         Some("files") => 2,
         _ => 1,
     }
@@ -115,6 +133,15 @@ pub struct NameUpdate {
     /// The container.
     pub container_id: String,
     /// Its names.
+    pub names: Names,
+}
+
+/// A pod has names, or other ones than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodUpdate {
+    /// The uid that its cgroup has.
+    pub uid: String,
+    /// Its names; its containers have them too.
     pub names: Names,
 }
 
@@ -134,6 +161,8 @@ pub enum SourceState {
 pub enum NameMessage {
     /// Names of one container.
     Names(NameUpdate),
+    /// Names of one pod.
+    Pod(PodUpdate),
     /// An answer to [`NameSource::ask`]: there are no names, and why.
     Unknown {
         /// Who does not know it.
@@ -175,7 +204,9 @@ pub trait NameSource: Send {
 
     /// Whether it is the one to ask for a container: the path names its runtime, or none.
     fn serves(&self, identity: &Identity) -> bool {
-        identity.container_id.is_some() && self.source().serves(identity.runtime_name.as_deref())
+        let in_pod = identity.k8s_pod_uid.is_some();
+        let runtime = identity.runtime_name.as_deref();
+        identity.container_id.is_some() && self.source().serves(runtime, in_pod)
     }
 }
 

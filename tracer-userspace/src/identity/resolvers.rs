@@ -3,13 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::chosen::Chosen;
 use super::client::{ClientConfig, SocketNames};
 use super::cri;
 use super::docker;
 use super::files::FileNames;
+use super::kubernetes::Kubernetes;
 use super::names::{NameMessage, NameSource};
 use crate::model::identity::Identity;
 
@@ -22,6 +25,9 @@ const USERS: &str = "run/user";
 /// Most users whose Podman is asked.
 const MAX_USERS: usize = 64;
 
+/// Longest wait before a server is tried again: all nodes of a cluster have the same.
+const SERVER_RETRY_MAX: Duration = Duration::from_secs(15);
+
 /// What to ask, where the user says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResolverOptions {
@@ -31,11 +37,20 @@ pub struct ResolverOptions {
     pub cri_socket: Option<PathBuf>,
     /// Podman's socket.
     pub podman_socket: Option<PathBuf>,
+    /// Labels and annotations that are told.
+    pub chosen: Arc<Chosen>,
     /// Where the host's files are, and its sockets at their usual places; `/` without it.
     pub host_root: Option<PathBuf>,
 }
 
 impl ResolverOptions {
+    fn config(&self, sockets: Vec<PathBuf>) -> ClientConfig {
+        ClientConfig {
+            chosen: Arc::clone(&self.chosen),
+            ..ClientConfig::new(sockets)
+        }
+    }
+
     fn root(&self) -> &Path {
         self.host_root.as_deref().unwrap_or(Path::new("/"))
     }
@@ -109,17 +124,29 @@ pub struct Resolvers {
 
 impl Resolvers {
     /// Starts all of them on the current tokio runtime.
-    pub fn start(options: ResolverOptions, messages: mpsc::Sender<NameMessage>) -> Self {
+    pub fn start(
+        options: ResolverOptions,
+        kubernetes: Kubernetes,
+        messages: mpsc::Sender<NameMessage>,
+    ) -> Self {
         let mut sources: Vec<Box<dyn NameSource>> = Vec::new();
         let mut add = |source: SocketNames| sources.push(Box::new(source));
-        let config = ClientConfig::new(options.docker());
+        let config = options.config(options.docker());
         add(docker::docker(config, messages.clone()));
         // Several may be there at once: K3s beside the containerd of Docker.
         for socket in options.cri() {
-            add(cri::cri(ClientConfig::new(vec![socket]), messages.clone()));
+            add(cri::cri(options.config(vec![socket]), messages.clone()));
         }
-        let config = ClientConfig::new(options.podman());
+        let config = options.config(options.podman());
         add(docker::podman(config, messages.clone()));
+        let config = |places| ClientConfig {
+            retry_max: SERVER_RETRY_MAX,
+            ..options.config(places)
+        };
+        kubernetes
+            .start(config, &messages)
+            .into_iter()
+            .for_each(&mut add);
         let root = options.root().to_owned();
         sources.push(Box::new(FileNames::spawn(root, messages.clone())));
         let mut resolvers = Self {
@@ -143,7 +170,7 @@ impl Resolvers {
             // and nowhere else.
             let config = ClientConfig {
                 within: Some(user_slice(user)),
-                ..ClientConfig::new(vec![socket])
+                ..self.options.config(vec![socket])
             };
             let source = docker::podman(config, self.messages.clone());
             self.sources.push(Box::new(source));

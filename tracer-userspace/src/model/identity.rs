@@ -39,6 +39,17 @@ impl Level {
     }
 }
 
+/// A fact about a container or its pod that not every machine can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    /// Its key in the output, such as `k8s.deployment.name`.
+    pub key: Arc<str>,
+    /// Text from outside.
+    pub value: String,
+    /// Who says so, as in `container.resolver`.
+    pub resolver: &'static str,
+}
+
 /// Who a cgroup is. Fields are `None` where nothing is known; names are text from outside and
 /// hostile until a sink has escaped them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,6 +76,8 @@ pub struct Identity {
     pub k8s_container_name: Option<String>,
     /// How often the container was restarted, as its runtime counts.
     pub restart_count: Option<u32>,
+    /// Further facts, such as the pod's owner and chosen labels.
+    pub attributes: Vec<Attribute>,
     /// `container.resolver`: who gave the names.
     pub resolver: Option<&'static str>,
     /// `container.unresolved`: why there is no name, where a container has none.

@@ -33,7 +33,10 @@ use tracing::info;
 
 use crate::{
     analyse::findings::Thresholds,
-    identity::resolvers::{ResolverOptions, Resolvers},
+    identity::{
+        kubernetes::Kubernetes,
+        resolvers::{ResolverOptions, Resolvers},
+    },
     kernel::{
         host::HostFacts,
         loader::{LoadRequest, Tracer},
@@ -63,6 +66,8 @@ pub struct RunOptions {
     pub duration: Option<Duration>,
     /// Who is asked for names.
     pub resolvers: ResolverOptions,
+    /// Where Kubernetes is asked for names.
+    pub kubernetes: Kubernetes,
     /// The object to load in place of the one in the binary.
     pub object: Option<Vec<u8>>,
     /// Slots, the one of the unknown included.
@@ -120,7 +125,7 @@ pub async fn run(
     });
 
     let (sender, mut names) = mpsc::channel(NAME_MESSAGES);
-    let mut resolvers = Resolvers::start(options.resolvers, sender);
+    let mut resolvers = Resolvers::start(options.resolvers, options.kubernetes, sender);
 
     let mut closed = pipeline.start(&mut outputs, options.started_ns).is_err();
     let begin = Instant::now();

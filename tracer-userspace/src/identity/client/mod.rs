@@ -1,4 +1,4 @@
-//! A resolver behind a socket: connecting, trying again, remembering, and being asked.
+//! A resolver behind a socket or an address: connecting, trying again, remembering, and being asked.
 //!
 //! The socket may be absent, refuse, hang, send garbage or die at any time: then the reason is
 //! told, and it is tried again. Whoever reads the messages never waits for it. What is spoken on the
@@ -7,6 +7,7 @@
 pub(super) mod memory;
 mod metered;
 
+use std::collections::HashSet;
 use std::error;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,8 @@ use tokio::time::Instant;
 
 use self::memory::Memory;
 pub(super) use self::metered::{Allowance, Metered};
-use super::names::{NameMessage, NameSource, NameUpdate, Source, SourceState};
+use super::chosen::Chosen;
+use super::names::{NameMessage, NameSource, NameUpdate, Names, PodUpdate, Source, SourceState};
 
 /// Questions that may wait; more are refused.
 const MAX_QUESTIONS: usize = 1_024;
@@ -33,11 +35,13 @@ pub(super) fn is_id(id: &str) -> bool {
     (1..=ID_MAX).contains(&id.len()) && id.bytes().all(plain)
 }
 
-/// Where a socket is, and how much of what is behind it is believed.
+/// Where sockets (or servers) are, and how much of what is behind it is believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// Sockets to try, in this order.
+    /// Sockets to try, in this order; of a server its address.
     pub sockets: Vec<PathBuf>,
+    /// Labels and annotations that are told.
+    pub chosen: Arc<Chosen>,
     /// Names are believed only of cgroups below this path; of all without it.
     pub within: Option<Arc<str>>,
     /// How long a question may take. The list of all containers may take three times as long.
@@ -56,9 +60,10 @@ pub struct ClientConfig {
 
 impl ClientConfig {
     /// The usual bounds for these sockets.
-    pub const fn new(sockets: Vec<PathBuf>) -> Self {
+    pub fn new(sockets: Vec<PathBuf>) -> Self {
         Self {
             sockets,
+            chosen: Arc::default(),
             within: None,
             call_timeout: Duration::from_secs(2),
             retry_min: Duration::from_millis(200),
@@ -76,9 +81,14 @@ pub(super) trait Protocol: Send + Sync + 'static {
     const RESOLVER: &'static str;
     /// Runtimes whose containers it knows.
     const RUNTIMES: &'static [&'static str];
+    /// Whether it knows containers of pods alone, and not how they end.
+    const PODS_ONLY: bool = false;
+    /// What its place is called.
+    const PLACE: &'static str = "socket";
 
     /// One connection, from the first question until it is lost.
     fn session(
+        &mut self,
         client: &mut Client,
         socket: &Path,
     ) -> impl Future<Output = Result<Outcome, Closed>> + Send;
@@ -113,6 +123,7 @@ impl SocketNames {
     /// Starts it on the current tokio runtime. It ends also when the receiver of `messages` is
     /// dropped.
     pub(super) fn spawn<P: Protocol>(
+        protocol: P,
         config: ClientConfig,
         messages: mpsc::Sender<NameMessage>,
     ) -> Self {
@@ -125,8 +136,9 @@ impl SocketNames {
         let source = Arc::new(Source {
             resolver: P::RESOLVER,
             runtimes: P::RUNTIMES,
+            pods_only: P::PODS_ONLY,
             place: places.join(", "),
-            tells_exits: true,
+            tells_exits: !P::PODS_ONLY,
         });
         let client = Client {
             source: Arc::clone(&source),
@@ -139,7 +151,7 @@ impl SocketNames {
         Self {
             source,
             questions,
-            task: tokio::spawn(client.run::<P>()),
+            task: tokio::spawn(client.run(protocol)),
         }
     }
 
@@ -185,7 +197,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    async fn run<P: Protocol>(mut self) {
+    async fn run<P: Protocol>(mut self, mut protocol: P) {
         let resolver = self.source.resolver;
         let asked = SourceState::Unavailable(format!("{resolver} has not answered yet"));
         if self.set_state(asked).await.is_err() {
@@ -194,7 +206,7 @@ impl Client {
         let mut wait = self.config.retry_min;
         loop {
             let began = Instant::now();
-            let Ok(state) = self.try_sockets::<P>().await else {
+            let Ok(state) = self.try_sockets(&mut protocol).await else {
                 return;
             };
             tracing::debug!(resolver, ?state, "no names");
@@ -213,14 +225,14 @@ impl Client {
     }
 
     /// Follows the first socket that answers until it does no more; returns how it is then.
-    async fn try_sockets<P: Protocol>(&mut self) -> Result<SourceState, Closed> {
+    async fn try_sockets<P: Protocol>(&mut self, protocol: &mut P) -> Result<SourceState, Closed> {
         let mut failed = None;
         for socket in self.config.sockets.clone() {
             let said = |reason: &str| {
                 let shown = socket.display();
-                SourceState::Unavailable(format!("{} socket {shown}: {reason}", P::RESOLVER))
+                SourceState::Unavailable(format!("{} {} {shown}: {reason}", P::RESOLVER, P::PLACE))
             };
-            match P::session(self, &socket).await? {
+            match protocol.session(self, &socket).await? {
                 Outcome::Absent => {}
                 Outcome::Refused(reason) => {
                     failed.get_or_insert(said(&reason));
@@ -265,7 +277,7 @@ impl Client {
         let Some(mut update) = update else {
             return Ok(());
         };
-        update.names.resolver = Some(self.source.resolver);
+        self.sign(&mut update.names);
         if let [runtime] = self.source.runtimes {
             update.names.runtime_name.get_or_insert(runtime);
         }
@@ -274,6 +286,41 @@ impl Client {
             self.send(NameMessage::Names(update)).await?;
         }
         Ok(())
+    }
+
+    /// Tells names of a pod.
+    pub async fn learn_pod(&mut self, mut update: PodUpdate) -> Result<(), Closed> {
+        self.sign(&mut update.names);
+        self.send(NameMessage::Pod(update)).await
+    }
+
+    fn sign(&self, names: &mut Names) {
+        let resolver = self.source.resolver;
+        names.resolver = Some(resolver);
+        for attribute in &mut names.attributes {
+            attribute.resolver = resolver;
+        }
+    }
+
+    /// Answers a question from memory; what has to be asked for comes back.
+    pub async fn answer(
+        &mut self,
+        id: String,
+        asked: &HashSet<String>,
+    ) -> Result<Option<String>, Closed> {
+        if let Some(known) = self.memory.recall(&id) {
+            self.send(NameMessage::Names(known)).await?;
+            return Ok(None);
+        }
+        if self.memory.is_unknown(&id) || asked.contains(&id) {
+            return Ok(None);
+        }
+        if !is_id(&id) {
+            let reason = format!("its id is none that {} gives", self.source.resolver);
+            self.unknown(id, &reason).await?;
+            return Ok(None);
+        }
+        Ok(Some(id))
     }
 
     /// Tells that a container is not known, unless it was named meanwhile.

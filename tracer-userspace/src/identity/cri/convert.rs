@@ -6,9 +6,18 @@ use super::messages::{
     CONTAINER_EXITED, Container, ContainerMetadata, ContainerStatus, ImageSpec, PodSandbox,
     PodSandboxMetadata,
 };
+use crate::identity::chosen::Chosen;
 use crate::identity::client::is_id;
 use crate::identity::names::{NameUpdate, Names, bounded};
 use crate::model::exit::ExitReport;
+
+/// What goes into all names of a runtime.
+pub(super) struct About<'a> {
+    /// The runtime, as in `container.runtime.name`.
+    pub runtime: Option<&'static str>,
+    /// The labels and annotations that are told.
+    pub chosen: &'a Chosen,
+}
 
 /// What a pod's own container is called, the one that holds its namespaces: as kubelet and cAdvisor
 /// call it.
@@ -25,13 +34,14 @@ pub(super) fn runtime_name(said: &str) -> Option<&'static str> {
 }
 
 /// A pod's names; they are those of its own container.
-pub(super) fn from_pod(pod: &PodSandbox, runtime: Option<&'static str>) -> Option<NameUpdate> {
+pub(super) fn from_pod(pod: &PodSandbox, about: &About<'_>) -> Option<NameUpdate> {
     if !is_id(&pod.id) {
         return None;
     }
     let mut names = Names {
         container_name: Some(POD_CONTAINER.to_owned()),
-        runtime_name: runtime,
+        runtime_name: about.runtime,
+        attributes: about.chosen.of_pod(&pod.labels, &pod.annotations),
         ..Names::default()
     };
     add_pod(&mut names, pod.metadata.as_ref()?);
@@ -45,7 +55,7 @@ pub(super) fn from_pod(pod: &PodSandbox, runtime: Option<&'static str>) -> Optio
 pub(super) fn from_container(
     container: &Container,
     pod: Option<&PodSandbox>,
-    runtime: Option<&'static str>,
+    about: &About<'_>,
 ) -> Option<NameUpdate> {
     update(
         &container.id,
@@ -53,7 +63,7 @@ pub(super) fn from_container(
         container.image.as_ref(),
         (&container.labels, &container.annotations),
         pod,
-        runtime,
+        about,
     )
 }
 
@@ -61,7 +71,7 @@ pub(super) fn from_container(
 pub(super) fn from_status(
     status: &ContainerStatus,
     pod: Option<&PodSandbox>,
-    runtime: Option<&'static str>,
+    about: &About<'_>,
 ) -> Option<NameUpdate> {
     update(
         &status.id,
@@ -69,7 +79,7 @@ pub(super) fn from_status(
         status.image.as_ref(),
         (&status.labels, &status.annotations),
         pod,
-        runtime,
+        about,
     )
 }
 
@@ -79,7 +89,7 @@ fn update(
     image: Option<&ImageSpec>,
     (labels, annotations): (&HashMap<String, String>, &HashMap<String, String>),
     pod: Option<&PodSandbox>,
-    runtime: Option<&'static str>,
+    about: &About<'_>,
 ) -> Option<NameUpdate> {
     if !is_id(id) {
         return None;
@@ -90,7 +100,8 @@ fn update(
     let mut names = Names {
         container_name: name.clone(),
         image_name: image.and_then(image_name),
-        runtime_name: runtime,
+        runtime_name: about.runtime,
+        attributes: about.chosen.of_container(Some(labels)),
         k8s_namespace: label("io.kubernetes.pod.namespace"),
         k8s_pod_name: label("io.kubernetes.pod.name"),
         k8s_pod_uid: label("io.kubernetes.pod.uid"),
@@ -102,8 +113,12 @@ fn update(
             .or(Some(metadata.attempt)),
         ..Names::default()
     };
-    if let Some(pod) = pod.and_then(|pod| pod.metadata.as_ref()) {
-        add_pod(&mut names, pod);
+    if let Some(pod) = pod {
+        let of_pod = about.chosen.of_pod(&pod.labels, &pod.annotations);
+        names.attributes.extend(of_pod);
+        if let Some(pod) = &pod.metadata {
+            add_pod(&mut names, pod);
+        }
     }
     names.container_name.is_some().then(|| NameUpdate {
         container_id: id.to_owned(),

@@ -93,13 +93,43 @@ pub struct ImageSpec {
     pub user_specified_image: String,
 }
 
-/// `PodSandbox`; `PodSandboxStatus` begins with the same two fields.
+/// `PodSandbox`.
 #[derive(Clone, PartialEq, Message)]
 pub struct PodSandbox {
     #[prost(string, tag = "1")]
     pub id: String,
     #[prost(message, optional, tag = "2")]
     pub metadata: Option<PodSandboxMetadata>,
+    /// The pod's own.
+    #[prost(map = "string, string", tag = "5")]
+    pub labels: HashMap<String, String>,
+    /// The pod's own.
+    #[prost(map = "string, string", tag = "6")]
+    pub annotations: HashMap<String, String>,
+}
+
+/// `PodSandboxStatus`: the same with other numbers.
+#[derive(Clone, PartialEq, Message)]
+pub struct PodSandboxStatus {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(message, optional, tag = "2")]
+    pub metadata: Option<PodSandboxMetadata>,
+    #[prost(map = "string, string", tag = "7")]
+    pub labels: HashMap<String, String>,
+    #[prost(map = "string, string", tag = "8")]
+    pub annotations: HashMap<String, String>,
+}
+
+impl From<PodSandboxStatus> for PodSandbox {
+    fn from(status: PodSandboxStatus) -> Self {
+        Self {
+            id: status.id,
+            metadata: status.metadata,
+            labels: status.labels,
+            annotations: status.annotations,
+        }
+    }
 }
 
 /// `PodSandboxMetadata`.
@@ -163,7 +193,7 @@ pub struct ContainerEventResponse {
     #[prost(int32, tag = "2")]
     pub container_event_type: i32,
     #[prost(message, optional, tag = "4")]
-    pub pod_sandbox_status: Option<PodSandbox>,
+    pub pod_sandbox_status: Option<PodSandboxStatus>,
     #[prost(message, repeated, tag = "5")]
     pub containers_statuses: Vec<ContainerStatus>,
 }

@@ -33,7 +33,7 @@ pub const SOCKETS: [&str; 6] = [
 
 /// Starts to ask one runtime, on the current tokio runtime.
 pub fn cri(config: ClientConfig, messages: mpsc::Sender<NameMessage>) -> SocketNames {
-    SocketNames::spawn::<Cri>(config, messages)
+    SocketNames::spawn(Cri, config, messages)
 }
 
 struct Cri;
@@ -43,7 +43,7 @@ impl Protocol for Cri {
     // cri-dockerd's containers are Docker's to their paths, and kubelet's where they tell no runtime.
     const RUNTIMES: &'static [&'static str] = &["containerd", "cri-o"];
 
-    async fn session(client: &mut Client, socket: &Path) -> Result<Outcome, Closed> {
+    async fn session(&mut self, client: &mut Client, socket: &Path) -> Result<Outcome, Closed> {
         Session::run(client, socket).await
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lru::LruCache;
@@ -13,7 +14,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use super::calls::{CallError, Calls};
-use super::convert::{exit, from_container, from_pod, from_status, lacks_image_name, runtime_name};
+use super::convert::{
+    About, exit, from_container, from_pod, from_status, lacks_image_name, runtime_name,
+};
 use super::messages::{CONTAINER_STOPPED_EVENT, Container, ContainerEventResponse, PodSandbox};
 use crate::identity::client::{Client, Closed, Outcome, Question, is_id, too_slow};
 use crate::identity::names::{NameMessage, NameUpdate, SourceState};
@@ -125,6 +128,19 @@ impl<'c> Session<'c> {
         }
     }
 
+    fn about(&self) -> About<'_> {
+        About {
+            runtime: self.runtime,
+            chosen: &self.client.config.chosen,
+        }
+    }
+
+    async fn learn_pod(&mut self, pod: PodSandbox) -> Result<(), Closed> {
+        let update = from_pod(&pod, &self.about());
+        self.pods.put(pod.id.clone(), pod);
+        self.client.learn(update).await
+    }
+
     /// Follows the events in a task: the call itself may wait for the first of them.
     fn events(&mut self, tasks: &mut JoinSet<()>) -> mpsc::Receiver<Event> {
         let (sender, receiver) = mpsc::channel(64);
@@ -158,15 +174,13 @@ impl<'c> Session<'c> {
     }
 
     async fn take_event(&mut self, event: &ContainerEventResponse) -> Result<(), Closed> {
-        if let Some(pod) = &event.pod_sandbox_status {
-            self.client.learn(from_pod(pod, self.runtime)).await?;
-            self.pods.put(pod.id.clone(), pod.clone());
+        let pod = event.pod_sandbox_status.clone().map(PodSandbox::from);
+        if let Some(pod) = &pod {
+            self.learn_pod(pod.clone()).await?;
         }
-        let pod = event.pod_sandbox_status.as_ref();
         for status in &event.containers_statuses {
-            self.client
-                .learn(from_status(status, pod, self.runtime))
-                .await?;
+            let update = from_status(status, pod.as_ref(), &self.about());
+            self.client.learn(update).await?;
             let ended = event.container_event_type == CONTAINER_STOPPED_EVENT
                 && status.id == event.container_id;
             if let Some(exit) = exit(status).filter(|_| ended) {
@@ -193,12 +207,15 @@ impl<'c> Session<'c> {
     ) -> Result<(), Closed> {
         let most = self.client.config.max_containers;
         for pod in pods.into_iter().take(most) {
-            self.client.learn(from_pod(&pod, self.runtime)).await?;
-            self.pods.put(pod.id.clone(), pod);
+            self.learn_pod(pod).await?;
         }
         for container in containers.into_iter().take(most) {
+            let about = About {
+                runtime: self.runtime,
+                chosen: &self.client.config.chosen,
+            };
             let pod = self.pods.get(&container.pod_sandbox_id);
-            let Some(update) = from_container(&container, pod, self.runtime) else {
+            let Some(update) = from_container(&container, pod, &about) else {
                 continue;
             };
             if !lacks_image_name(&update) {
@@ -217,26 +234,24 @@ impl<'c> Session<'c> {
 
     /// Answers from memory, or asks the runtime in the background.
     async fn answer(&mut self, id: String) -> Result<(), Closed> {
-        if let Some(known) = self.client.memory.recall(&id) {
-            return self.client.send(NameMessage::Names(known)).await;
+        if let Some(id) = self.client.answer(id, &self.asked).await? {
+            self.find(id);
         }
-        if self.client.memory.is_unknown(&id) || self.asked.contains(&id) {
-            return Ok(());
-        }
-        if !is_id(&id) {
-            return self.client.unknown(id, "its id is none of the CRI").await;
-        }
-        self.find(id);
         Ok(())
     }
 
     fn find(&mut self, id: String) {
         self.asked.insert(id.clone());
         let (calls, runtime) = (self.calls.clone(), self.runtime);
+        let chosen = Arc::clone(&self.client.config.chosen);
         self.answers.spawn(async move {
+            let about = About {
+                runtime,
+                chosen: &chosen,
+            };
             for wait in NOT_YET_MS {
                 sleep(Duration::from_millis(wait)).await;
-                match find(&calls, &id, runtime).await {
+                match find(&calls, &id, &about).await {
                     Ok(None) => {}
                     Ok(found) => return Answer::Names(id, Ok(found)),
                     Err(error) => return Answer::Names(id, Err(error.into_text())),
@@ -282,8 +297,7 @@ impl<'c> Session<'c> {
                     Ok(Some(found)) => {
                         let (update, pod) = *found;
                         if let Some(pod) = pod {
-                            self.client.learn(from_pod(&pod, self.runtime)).await?;
-                            self.pods.put(pod.id.clone(), pod);
+                            self.learn_pod(pod).await?;
                         }
                         self.client.learn(Some(update)).await
                     }
@@ -299,11 +313,7 @@ impl<'c> Session<'c> {
 }
 
 /// The container of that id, or the pod whose own container it is.
-async fn find(
-    calls: &Calls,
-    id: &str,
-    runtime: Option<&'static str>,
-) -> Result<Option<Found>, CallError> {
+async fn find(calls: &Calls, id: &str, about: &About<'_>) -> Result<Option<Found>, CallError> {
     // Runtimes find by the beginnings of ids, too.
     let containers = calls.containers(Some(id)).await?;
     if let Some(container) = containers.into_iter().find(|one| one.id == id) {
@@ -311,16 +321,16 @@ async fn find(
         let pod = pods
             .into_iter()
             .find(|pod| pod.id == container.pod_sandbox_id);
-        let mut update = from_container(&container, pod.as_ref(), runtime);
+        let mut update = from_container(&container, pod.as_ref(), about);
         if update.as_ref().is_some_and(lacks_image_name)
             && let Ok(status) = calls.status(id).await
             && status.id == id
         {
-            update = from_status(&status, pod.as_ref(), runtime).or(update);
+            update = from_status(&status, pod.as_ref(), about).or(update);
         }
         return Ok(update.map(|update| Box::new((update, pod))));
     }
     let pods = calls.pods(Some(id)).await?;
     let pod = pods.into_iter().find(|pod| pod.id == id);
-    Ok(pod.and_then(|pod| Some(Box::new((from_pod(&pod, runtime)?, None)))))
+    Ok(pod.and_then(|pod| Some(Box::new((from_pod(&pod, about)?, None)))))
 }

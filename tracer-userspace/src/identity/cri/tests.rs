@@ -1,6 +1,7 @@
 //! What answers are turned into, and a runtime that hangs, refuses, or speaks another language.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -9,12 +10,16 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::convert::{exit, from_container, from_pod, from_status, lacks_image_name, runtime_name};
+use super::convert::{
+    About, exit, from_container, from_pod, from_status, lacks_image_name, runtime_name,
+};
 use super::messages::{
     Container, ContainerMetadata, ContainerStatus, ImageSpec, PodSandbox, PodSandboxMetadata,
+    PodSandboxStatus,
 };
+use crate::identity::chosen::Chosen;
 use crate::identity::client::{ClientConfig, SocketNames};
-use crate::identity::names::{NameMessage, NameSource, SourceState};
+use crate::identity::names::{NameMessage, NameSource, NameUpdate, SourceState};
 
 const ID: &str = "3f1c0de0aa55b00c9e8d7c6b5a4938271605f4e3d2c1b0a99887766554433221";
 
@@ -26,6 +31,17 @@ fn pod() -> PodSandbox {
             uid: "u-1".to_owned(),
             namespace: "shop".to_owned(),
         }),
+        labels: HashMap::from([("app".to_owned(), "web".to_owned())]),
+        annotations: HashMap::from([("team".to_owned(), "cart".to_owned())]),
+    }
+}
+
+/// Of this runtime, without any label.
+fn plain(runtime: Option<&'static str>) -> About<'static> {
+    static NONE: LazyLock<Chosen> = LazyLock::new(Chosen::default);
+    About {
+        runtime,
+        chosen: &NONE,
     }
 }
 
@@ -47,7 +63,7 @@ fn container() -> Container {
 
 #[test]
 fn a_container_has_its_pods_names_without_any_label() {
-    let found = from_container(&container(), Some(&pod()), Some("containerd")).unwrap();
+    let found = from_container(&container(), Some(&pod()), &plain(Some("containerd"))).unwrap();
     assert_eq!(found.container_id, ID);
     let names = found.names;
     assert_eq!(names.container_name.as_deref(), Some("app"));
@@ -64,13 +80,15 @@ fn a_container_has_its_pods_names_without_any_label() {
         labels: labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         ..container()
     };
-    let names = from_container(&labelled, Some(&pod()), None).unwrap().names;
+    let names = from_container(&labelled, Some(&pod()), &plain(None))
+        .unwrap()
+        .names;
     assert_eq!(names.k8s_pod_name.as_deref(), Some("web-1"));
 }
 
 #[test]
 fn the_pods_own_container_is_none_of_its_specification() {
-    let names = from_pod(&pod(), Some("cri-o")).unwrap().names;
+    let names = from_pod(&pod(), &plain(Some("cri-o"))).unwrap().names;
     assert_eq!(names.container_name.as_deref(), Some("POD"));
     assert_eq!(names.k8s_container_name, None);
     assert_eq!(names.k8s_pod_name.as_deref(), Some("web-0"));
@@ -79,17 +97,46 @@ fn the_pods_own_container_is_none_of_its_specification() {
 }
 
 #[test]
+fn chosen_labels_and_annotations_are_the_pods() {
+    let chosen = Chosen::new(&["app".to_owned()], &["team".to_owned()]);
+    let about = About {
+        runtime: None,
+        chosen: &chosen,
+    };
+    let attributes = |update: Option<NameUpdate>| {
+        let attributes = update.unwrap().names.attributes.into_iter();
+        attributes
+            .map(|one| format!("{}={}", one.key, one.value))
+            .collect::<Vec<_>>()
+    };
+    let of_pod = ["k8s.pod.label.app=web", "k8s.pod.annotation.team=cart"];
+    assert_eq!(attributes(from_pod(&pod(), &about)), of_pod);
+    assert_eq!(
+        attributes(from_container(&container(), Some(&pod()), &about)),
+        of_pod
+    );
+    // A status has other numbers for the same.
+    let status = PodSandboxStatus {
+        id: pod().id,
+        metadata: pod().metadata,
+        labels: pod().labels,
+        annotations: pod().annotations,
+    };
+    assert_eq!(PodSandbox::from(status), pod());
+}
+
+#[test]
 fn incomplete_and_hostile_answers_give_nothing_or_less() {
     let nameless = Container {
         metadata: None,
         ..container()
     };
-    assert_eq!(from_container(&nameless, None, None), None);
+    assert_eq!(from_container(&nameless, None, &plain(None)), None);
     let hostile = Container {
         id: "../../x".to_owned(),
         ..container()
     };
-    assert_eq!(from_container(&hostile, None, None), None);
+    assert_eq!(from_container(&hostile, None, &plain(None)), None);
     let long = Container {
         annotations: HashMap::from([(
             "io.kubernetes.container.restartCount".to_owned(),
@@ -101,7 +148,7 @@ fn incomplete_and_hostile_answers_give_nothing_or_less() {
         }),
         ..container()
     };
-    let names = from_container(&long, None, None).unwrap().names;
+    let names = from_container(&long, None, &plain(None)).unwrap().names;
     assert!(names.container_name.unwrap().len() <= 512);
     assert_eq!(names.restart_count, Some(1));
 }
@@ -115,8 +162,9 @@ fn digests_are_no_names_of_images() {
         }),
         ..container()
     };
-    let lacks =
-        |container: &Container| lacks_image_name(&from_container(container, None, None).unwrap());
+    let lacks = |container: &Container| {
+        lacks_image_name(&from_container(container, None, &plain(None)).unwrap())
+    };
     assert!(lacks(&with(&format!("sha256:{ID}"), "")));
     assert!(lacks(&with(ID, "")));
     assert!(!lacks(&with("shop/web:1", "")));
@@ -138,7 +186,7 @@ fn an_end_is_told_when_it_is_one() {
     assert_eq!((ended.code, ended.says_oom), (Some(137), true));
     assert_eq!(ended.restart_count, Some(2));
     assert!(!exit(&status(2, "Error")).unwrap().says_oom);
-    let names = from_status(&status(1, ""), Some(&pod()), None)
+    let names = from_status(&status(1, ""), Some(&pod()), &plain(None))
         .unwrap()
         .names;
     assert_eq!(names.k8s_pod_name.as_deref(), Some("web-0"));

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary, EventMessage};
 
+use crate::identity::chosen::Chosen;
 use crate::identity::client::is_id;
 use crate::identity::names::{NameUpdate, Names, bounded};
 use crate::model::exit::ExitReport;
 
 /// One entry of `GET /containers/json`.
-pub(super) fn from_summary(container: ContainerSummary) -> Option<NameUpdate> {
+pub(super) fn from_summary(container: ContainerSummary, chosen: &Chosen) -> Option<NameUpdate> {
     // Legacy links add further names, as paths: `/other/alias`.
     let own = |name: &&String| !name.trim_start_matches('/').contains('/');
     let names = container.names.unwrap_or_default();
@@ -19,11 +20,15 @@ pub(super) fn from_summary(container: ContainerSummary) -> Option<NameUpdate> {
         name,
         container.image,
         container.labels.as_ref(),
+        chosen,
     )
 }
 
 /// `GET /containers/<id>/json`.
-pub(super) fn from_inspect(container: ContainerInspectResponse) -> Option<NameUpdate> {
+pub(super) fn from_inspect(
+    container: ContainerInspectResponse,
+    chosen: &Chosen,
+) -> Option<NameUpdate> {
     let config = container.config.unwrap_or_default();
     let restart_count = container.restart_count.and_then(|n| u32::try_from(n).ok());
     let mut found = update(
@@ -31,6 +36,7 @@ pub(super) fn from_inspect(container: ContainerInspectResponse) -> Option<NameUp
         container.name,
         config.image,
         config.labels.as_ref(),
+        chosen,
     )?;
     found.names.restart_count = restart_count;
     Some(found)
@@ -69,12 +75,12 @@ pub(super) fn exit_of(ended: &Ended, now: Option<ContainerInspectResponse>) -> E
 }
 
 /// One line of `GET /events`: the labels are among the attributes, and so are `name` and `image`.
-pub(super) fn from_event(event: EventMessage) -> Option<NameUpdate> {
+pub(super) fn from_event(event: EventMessage, chosen: &Chosen) -> Option<NameUpdate> {
     let actor = event.actor?;
     let mut attributes = actor.attributes?;
     let name = attributes.remove("name");
     let image = attributes.remove("image");
-    update(actor.id, name, image, Some(&attributes))
+    update(actor.id, name, image, Some(&attributes), chosen)
 }
 
 fn update(
@@ -82,6 +88,7 @@ fn update(
     name: Option<String>,
     image: Option<String>,
     labels: Option<&HashMap<String, String>>,
+    chosen: &Chosen,
 ) -> Option<NameUpdate> {
     let container_id = id.filter(|id| is_id(id))?;
     // The API writes names as paths, from the time when containers could be linked.
@@ -94,6 +101,7 @@ fn update(
         k8s_pod_name: label("io.kubernetes.pod.name"),
         k8s_pod_uid: label("io.kubernetes.pod.uid"),
         k8s_container_name: label("io.kubernetes.container.name"),
+        attributes: chosen.of_container(labels),
         ..Names::default()
     };
     names.container_name.is_some().then_some(NameUpdate {
@@ -109,7 +117,10 @@ mod tests {
     const ID: &str = "3f1c0de0aa55b00c9e8d7c6b5a4938271605f4e3d2c1b0a99887766554433221";
 
     fn summary(json: &str) -> Option<NameUpdate> {
-        from_summary(serde_json::from_str(&json.replace("ID", ID)).unwrap())
+        from_summary(
+            serde_json::from_str(&json.replace("ID", ID)).unwrap(),
+            &Chosen::default(),
+        )
     }
 
     #[test]
@@ -129,9 +140,13 @@ mod tests {
             "io.kubernetes.pod.uid":"u-1","io.kubernetes.container.name":"app",
             "image":"shop/web","name":"k8s_app_web-0"}}}}}}"#
         );
-        let names = from_event(serde_json::from_str(&event).unwrap())
+        let chosen = Chosen::new(&["io.kubernetes.pod.name".to_owned()], &[]);
+        let names = from_event(serde_json::from_str(&event).unwrap(), &chosen)
             .unwrap()
             .names;
+        let label = &names.attributes[0];
+        assert_eq!(&*label.key, "container.label.io.kubernetes.pod.name");
+        assert_eq!(label.value, "web-0");
         assert_eq!(names.container_name.as_deref(), Some("k8s_app_web-0"));
         assert_eq!(names.k8s_pod_name.as_deref(), Some("web-0"));
         assert_eq!(names.k8s_namespace.as_deref(), Some("shop"));
@@ -144,7 +159,7 @@ mod tests {
         let json = format!(
             r#"{{"Id":"{ID}","Name":"/web","Config":{{"Image":"bb:1","Labels":{{"io.kubernetes.pod.uid":"u"}}}}}}"#
         );
-        let found = from_inspect(serde_json::from_str(&json).unwrap()).unwrap();
+        let found = from_inspect(serde_json::from_str(&json).unwrap(), &Chosen::default()).unwrap();
         assert_eq!(found.names.container_name.as_deref(), Some("web"));
         assert_eq!(found.names.image_name.as_deref(), Some("bb:1"));
         assert_eq!(found.names.k8s_pod_uid.as_deref(), Some("u"));
@@ -160,7 +175,7 @@ mod tests {
         let found = summary(&format!(r#"{{"Id":"ID","Names":["/{long}"]}}"#)).unwrap();
         let name = found.names.container_name.unwrap();
         assert!(name.len() <= 512 && name.chars().all(|c| c == 'ä'));
-        assert!(from_event(EventMessage::default()).is_none());
+        assert!(from_event(EventMessage::default(), &Chosen::default()).is_none());
         assert!(!is_id("a/../b") && !is_id("") && !is_id("a?b") && !is_id(&long));
     }
 }

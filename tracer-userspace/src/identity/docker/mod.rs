@@ -22,12 +22,12 @@ use super::names::NameMessage;
 
 /// Starts to ask Docker, on the current tokio runtime.
 pub fn docker(config: ClientConfig, messages: mpsc::Sender<NameMessage>) -> SocketNames {
-    SocketNames::spawn::<Docker>(config, messages)
+    SocketNames::spawn(Docker, config, messages)
 }
 
 /// Starts to ask Podman, on the current tokio runtime.
 pub fn podman(config: ClientConfig, messages: mpsc::Sender<NameMessage>) -> SocketNames {
-    SocketNames::spawn::<Podman>(config, messages)
+    SocketNames::spawn(Podman, config, messages)
 }
 
 /// Where Docker is: the socket of `DOCKER_HOST` (where that is a `unix://` address) and the usual
@@ -56,7 +56,7 @@ impl Protocol for Docker {
     const RESOLVER: &'static str = "docker";
     const RUNTIMES: &'static [&'static str] = &["docker"];
 
-    async fn session(client: &mut Client, socket: &Path) -> Result<Outcome, Closed> {
+    async fn session(&mut self, client: &mut Client, socket: &Path) -> Result<Outcome, Closed> {
         Session::run(client, socket).await
     }
 }
@@ -68,7 +68,7 @@ impl Protocol for Podman {
     const RESOLVER: &'static str = "podman";
     const RUNTIMES: &'static [&'static str] = &["podman"];
 
-    async fn session(client: &mut Client, socket: &Path) -> Result<Outcome, Closed> {
+    async fn session(&mut self, client: &mut Client, socket: &Path) -> Result<Outcome, Closed> {
         Session::run(client, socket).await
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::Docker;
@@ -18,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use super::connection::{client, describe};
 use super::convert::{Ended, ended, exit_of, from_event, from_inspect, from_summary};
 use crate::identity::client::{
-    Allowance, Client, ClientConfig, Closed, Outcome, Question, is_id, too_slow,
+    Allowance, Client, ClientConfig, Closed, Outcome, Question, too_slow,
 };
 use crate::identity::names::{NameMessage, NameUpdate, SourceState};
 
@@ -111,7 +112,8 @@ impl<'c> Session<'c> {
                         if let Some(ended) = ended(&event) {
                             self.look_at_end(ended);
                         }
-                        self.client.learn(from_event(event)).await?;
+                        let update = from_event(event, &config.chosen);
+                        self.client.learn(update).await?;
                     }
                     Some(Err(error)) => return Ok(format!("events: {}", describe(&error))),
                     None => return Ok("the stream of events has ended".to_owned()),
@@ -143,24 +145,19 @@ impl<'c> Session<'c> {
 
     /// Answers from memory, or asks Docker in the background.
     async fn answer(&mut self, id: String) -> Result<(), Closed> {
-        if let Some(known) = self.client.memory.recall(&id) {
-            return self.client.send(NameMessage::Names(known)).await;
-        }
-        if self.client.memory.is_unknown(&id) || self.asked.contains(&id) {
+        let Some(id) = self.client.answer(id, &self.asked).await? else {
             return Ok(());
-        }
-        if !is_id(&id) {
-            let reason = format!("its id is none that {} gives", self.client.source.resolver);
-            return self.client.unknown(id, &reason).await;
-        }
+        };
         self.asked.insert(id.clone());
         let (calls, limit) = (self.calls.clone(), self.client.config.call_timeout);
+        let chosen = Arc::clone(&self.client.config.chosen);
         self.answers.spawn(async move {
             let question = calls.inspect_container(&id, None::<InspectContainerOptions>);
             match timeout(limit, question).await {
                 Ok(Ok(found)) => {
                     // Docker finds containers by the beginnings of their ids and by names, too.
-                    let same = from_inspect(found).filter(|update| update.container_id == id);
+                    let same =
+                        from_inspect(found, &chosen).filter(|update| update.container_id == id);
                     Answer::Inspection(id, Ok(same.map(Box::new)))
                 }
                 Ok(Err(Error::DockerResponseServerError {
@@ -245,7 +242,7 @@ async fn list(calls: &Docker, config: &ClientConfig) -> Result<Vec<NameUpdate>, 
         Ok(Ok(containers)) => Ok(containers
             .into_iter()
             .take(config.max_containers)
-            .filter_map(from_summary)
+            .filter_map(|container| from_summary(container, &config.chosen))
             .collect()),
         Ok(Err(error)) => Err(format!("list of containers: {}", describe(&error))),
         Err(_) => Err(format!("list of containers: {}", too_slow(limit))),

@@ -43,6 +43,7 @@ impl FileNames {
         let source = Arc::new(Source {
             resolver: RESOLVER,
             runtimes: &[],
+            pods_only: false,
             place: root.display().to_string(),
             tells_exits: false,
         });

@@ -9,6 +9,8 @@
 mod names;
 mod paths;
 #[cfg(test)]
+mod pods;
+#[cfg(test)]
 mod properties;
 mod subjects;
 #[cfg(test)]

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::paths::{PathId, compose};
 use super::subjects::Subject;
 use super::{CgroupIndex, Change, ChangeKind};
-use crate::identity::names::{NameMessage, NameUpdate, Names, Source, SourceState};
+use crate::identity::names::{NameMessage, NameUpdate, Names, PodUpdate, Source, SourceState};
 use crate::identity::path::{self, PathIdentity};
-use crate::model::identity::{Identity, Level};
+use crate::model::identity::{Attribute, Identity, Level};
 
 impl CgroupIndex {
     /// Takes what a source has sent; the changes are of kind [`ChangeKind::Renamed`].
@@ -19,6 +19,7 @@ impl CgroupIndex {
                 container_id,
                 names,
             }) => self.apply_names(&container_id, names),
+            NameMessage::Pod(PodUpdate { uid, names }) => self.apply_pod(&uid, names),
             NameMessage::Unknown {
                 source,
                 container_id,
@@ -39,6 +40,20 @@ impl CgroupIndex {
         if let Some((uid, names)) = pod {
             paths.extend(self.pods.update(&uid, |pod| pod.learn(names)));
         }
+        self.refresh(paths)
+    }
+
+    /// A pod has these names, and so have its containers.
+    pub fn apply_pod(&mut self, uid: &str, names: Names) -> Vec<Change> {
+        // That of a static pod's mirror is another one than the cgroup's, and a new one with every
+        // mirror.
+        let mirror = names.k8s_pod_uid.clone().filter(|said| said != uid);
+        let paths = self.pods.update(uid, |pod| {
+            pod.learn(names);
+            if let (Some(names), Some(mirror)) = (&mut pod.names, mirror) {
+                names.k8s_pod_uid = Some(mirror);
+            }
+        });
         self.refresh(paths)
     }
 
@@ -84,8 +99,9 @@ impl CgroupIndex {
 
     fn answering(&self, identity: &Identity) -> impl Iterator<Item = &Source> {
         let runtime = identity.runtime_name.as_deref();
+        let in_pod = identity.k8s_pod_uid.is_some();
         self.sources.iter().filter_map(move |(source, state)| {
-            let answers = *state == SourceState::Connected && source.serves(runtime);
+            let answers = *state == SourceState::Connected && source.serves(runtime, in_pod);
             answers.then_some(&**source)
         })
     }
@@ -101,13 +117,15 @@ impl CgroupIndex {
             self.paths.get(path)?.identity.k8s_pod_uid.clone()
         };
         let uid = by_path().or_else(|| names.k8s_pod_uid.clone())?;
-        let of_pod = Names {
+        let of_pod = |attribute: &&Attribute| attribute.key.starts_with("k8s.");
+        let pod = Names {
             k8s_namespace: names.k8s_namespace.clone(),
             k8s_pod_name: names.k8s_pod_name.clone(),
             resolver: names.resolver,
+            attributes: names.attributes.iter().filter(of_pod).cloned().collect(),
             ..Names::default()
         };
-        Some((uid, of_pod))
+        Some((uid, pod))
     }
 
     /// Makes the identities of these paths anew; reports those that are others now.
@@ -164,17 +182,18 @@ impl CgroupIndex {
         if self.names_of(parsed).is_some_and(Names::is_named) {
             return None;
         }
-        Some(self.reason(parsed.runtime_name, self.containers.get(id)))
+        let in_pod = parsed.k8s_pod_uid.is_some();
+        Some(self.reason(parsed.runtime_name, in_pod, self.containers.get(id)))
     }
 
     /// Why a container has no name, as far as the sources that may know it say.
-    fn reason(&self, runtime: Option<&str>, container: Option<&Subject>) -> String {
+    fn reason(&self, runtime: Option<&str>, in_pod: bool, container: Option<&Subject>) -> String {
         if self.sources.is_empty() {
             return "no runtime is asked for names".to_owned();
         }
         let serving = || {
             let all = self.sources.iter();
-            all.filter(|(source, _)| source.serves(runtime))
+            all.filter(|(source, _)| source.serves(runtime, in_pod))
         };
         if serving().next().is_none() {
             let sources: Vec<&str> = self

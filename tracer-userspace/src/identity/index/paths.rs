@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::identity::names::Names;
 use crate::identity::path::{PATH_MAX, PathIdentity};
-use crate::model::identity::{Identity, SharedIdentity};
+use crate::model::identity::{Attribute, Identity, SharedIdentity};
 
 /// Names a path while it is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -137,17 +137,31 @@ pub(super) fn compose(
             .map(str::to_owned),
         k8s_namespace: of(|names| &names.k8s_namespace),
         k8s_pod_name: of(|names| &names.k8s_pod_name),
-        k8s_pod_uid: parsed
-            .k8s_pod_uid
-            .as_deref()
-            .map(str::to_owned)
+        // That of a static pod's cgroup is none that the API server knows.
+        k8s_pod_uid: pod
+            .and_then(|pod| pod.k8s_pod_uid.clone())
+            .or_else(|| parsed.k8s_pod_uid.as_deref().map(str::to_owned))
             .or_else(|| of(|names| &names.k8s_pod_uid)),
         k8s_container_name: of(|names| &names.k8s_container_name),
         restart_count: names.and_then(|names| names.restart_count),
+        attributes: attributes(names, pod),
         resolver: names
             .or(pod)
             .and_then(|names| names.resolver)
             .or_else(|| parsed.container_name.is_some().then_some("path")),
         unresolved,
     }
+}
+
+/// What is known of the pod, and of the container besides.
+fn attributes(names: Option<&Names>, pod: Option<&Names>) -> Vec<Attribute> {
+    let of = |names: Option<&Names>| names.map_or_else(Vec::new, |names| names.attributes.clone());
+    let mut all = of(pod);
+    for attribute in of(names) {
+        if all.iter().all(|one| one.key != attribute.key) {
+            all.push(attribute);
+        }
+    }
+    all.sort_by(|a, b| a.key.cmp(&b.key));
+    all
 }

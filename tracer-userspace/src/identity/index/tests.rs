@@ -44,6 +44,7 @@ pub(super) fn source(resolver: &'static str, runtimes: &'static [&'static str]) 
     Arc::new(Source {
         resolver,
         runtimes,
+        pods_only: false,
         place: format!("/run/{resolver}.sock"),
         tells_exits: true,
     })

@@ -31,7 +31,8 @@ impl CgroupIndex {
         let id = self.paths.add(path, owner_len, Arc::new(identity));
         if let Some(container_id) = parsed.container_id {
             self.containers.link(container_id, id);
-        } else if let Some(uid) = &parsed.k8s_pod_uid {
+        }
+        if let Some(uid) = &parsed.k8s_pod_uid {
             self.pods.link(uid, id);
         }
         id
@@ -44,7 +45,8 @@ impl CgroupIndex {
         let parsed = path::parse(&gone.path);
         if let Some(container_id) = parsed.container_id {
             self.containers.unlink(container_id, id);
-        } else if let Some(uid) = &parsed.k8s_pod_uid {
+        }
+        if let Some(uid) = &parsed.k8s_pod_uid {
             self.pods.unlink(uid, id);
         }
     }

@@ -15,6 +15,9 @@ pub fn write<M: SerializeMap>(fields: &mut Fields<M>, identity: &Identity) -> Re
     fields.maybe_text("k8s.pod.name", identity.k8s_pod_name.as_deref())?;
     fields.maybe_text("k8s.pod.uid", identity.k8s_pod_uid.as_deref())?;
     fields.maybe_text("k8s.container.name", identity.k8s_container_name.as_deref())?;
+    for attribute in &identity.attributes {
+        fields.text(&attribute.key, &attribute.value)?;
+    }
     fields.maybe_text("container.resolver", identity.resolver)?;
     fields.maybe_text("container.unresolved", identity.unresolved.as_deref())?;
     fields.text("process.linux.cgroup", &identity.cgroup_path)
