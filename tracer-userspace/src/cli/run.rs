@@ -37,7 +37,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "10s", value_parser = interval)]
     pub interval: Duration,
     /// Kinds of events to write, separated by commas: oom_kill, cpu_throttle, container_start,
-    /// container_exit, container_stats, finding [default: all]; agent is always written
+    /// container_exit, container_named, container_stats, finding [default: all]; agent is always written
     #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = event_kind)]
     pub events: Vec<EventKind>,
     /// Only this container: its name, the beginning of its id, its pod's name, or its cgroup's path

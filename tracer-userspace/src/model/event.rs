@@ -31,6 +31,8 @@ pub enum EventBody {
     ContainerStart(Lifecycle),
     /// `container_exit`
     ContainerExit(Lifecycle),
+    /// `container_named`
+    ContainerNamed(NamedEvent),
     /// `container_stats`
     ContainerStats(Box<ContainerStats>),
     /// `finding`
@@ -50,6 +52,8 @@ pub enum EventKind {
     ContainerStart,
     /// See [`EventBody::ContainerExit`].
     ContainerExit,
+    /// See [`EventBody::ContainerNamed`].
+    ContainerNamed,
     /// See [`EventBody::ContainerStats`].
     ContainerStats,
     /// See [`EventBody::Finding`].
@@ -60,11 +64,12 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::OomKill,
         Self::CpuThrottle,
         Self::ContainerStart,
         Self::ContainerExit,
+        Self::ContainerNamed,
         Self::ContainerStats,
         Self::Finding,
         Self::Agent,
@@ -77,6 +82,7 @@ impl EventKind {
             Self::CpuThrottle => "cpu_throttle",
             Self::ContainerStart => "container_start",
             Self::ContainerExit => "container_exit",
+            Self::ContainerNamed => "container_named",
             Self::ContainerStats => "container_stats",
             Self::Finding => "finding",
             Self::Agent => "agent",
@@ -92,6 +98,7 @@ impl EventBody {
             Self::CpuThrottle(_) => EventKind::CpuThrottle,
             Self::ContainerStart(_) => EventKind::ContainerStart,
             Self::ContainerExit(_) => EventKind::ContainerExit,
+            Self::ContainerNamed(_) => EventKind::ContainerNamed,
             Self::ContainerStats(_) => EventKind::ContainerStats,
             Self::Finding(_) => EventKind::Finding,
             Self::Agent(_) => EventKind::Agent,
@@ -110,6 +117,17 @@ pub struct Lifecycle {
     pub restart_count: Option<u32>,
     /// How and why it ended, at its end and where its runtime told.
     pub exit: Option<Exit>,
+}
+
+/// A container has its name, which lines before this one had not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedEvent {
+    /// Who.
+    pub container: SharedIdentity,
+    /// How many lines told of it without its name.
+    pub lines: u64,
+    /// Their numbers; the last of them where there are many.
+    pub seqs: Vec<u64>,
 }
 
 /// At which point of the run an `agent` event is.
@@ -145,6 +163,8 @@ pub struct AgentEvent {
     pub lost: Lost,
     /// Names of the capabilities that it still holds, having given up the others.
     pub capabilities: Vec<String>,
+    /// How many lines had the name of their container.
+    pub names: NameCounts,
     /// Its own cost; none at the start.
     pub cost: Option<AgentCost>,
     /// Time from the start of the process until all hooks were attached, in nanoseconds.
@@ -170,6 +190,17 @@ pub struct Lost {
     pub reads: u64,
     /// Throttled time, in nanoseconds, that the kernel's account has and ours has not.
     pub unseen_throttle_ns: u64,
+}
+
+/// Lines about containers since the start of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NameCounts {
+    /// All.
+    pub lines: u64,
+    /// Those that went out without the container's name.
+    pub unnamed: u64,
+    /// Those of them that a `container_named` has completed.
+    pub completed: u64,
 }
 
 /// What limitscope itself costs.

@@ -13,6 +13,7 @@ mod outputs;
 mod own_cost;
 mod slots;
 mod state;
+mod unnamed;
 mod waiting;
 
 use findings::Findings;

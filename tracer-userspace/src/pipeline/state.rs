@@ -18,6 +18,7 @@ use super::{
     outputs::Outputs,
     own_cost::OwnCost,
     slots::SlotTable,
+    unnamed::Unnamed,
     waiting::WaitingRoom,
 };
 use crate::{
@@ -57,6 +58,7 @@ pub struct Pipeline {
     containers: Containers,
     findings: Findings,
     waiting: WaitingRoom,
+    unnamed: Unnamed,
     exits: Exits,
     groups: GroupKills,
     files: Files,
@@ -105,6 +107,7 @@ impl Pipeline {
             containers: Containers::default(),
             findings,
             waiting: WaitingRoom::default(),
+            unnamed: Unnamed::default(),
             exits: Exits::default(),
             groups: GroupKills::default(),
             files,

@@ -89,6 +89,7 @@ pub const fn container(body: &EventBody) -> Option<&SharedIdentity> {
         EventBody::ContainerStart(event) | EventBody::ContainerExit(event) => {
             Some(&event.container)
         }
+        EventBody::ContainerNamed(event) => Some(&event.container),
         EventBody::ContainerStats(event) => Some(&event.container),
         EventBody::Finding(event) => Some(&event.container),
         EventBody::Agent(_) => None,
@@ -117,6 +118,7 @@ fn rename(body: &mut EventBody, identity: &SharedIdentity) {
         }
         EventBody::ContainerStart(Lifecycle { container, .. })
         | EventBody::ContainerExit(Lifecycle { container, .. }) => *container = identity.clone(),
+        EventBody::ContainerNamed(event) => event.container = identity.clone(),
         EventBody::ContainerStats(event) => event.container = identity.clone(),
         EventBody::Finding(event) => event.container = identity.clone(),
         EventBody::Agent(_) => {}

@@ -74,6 +74,7 @@ impl JsonLines {
             EventBody::ContainerStart(life) | EventBody::ContainerExit(life) => {
                 lifecycle::write(&mut fields, life)?;
             }
+            EventBody::ContainerNamed(named) => lifecycle::write_named(&mut fields, named)?,
             EventBody::ContainerStats(stats) => stats::write(&mut fields, stats)?,
             EventBody::Finding(event) => finding::write(&mut fields, event)?,
             EventBody::Agent(agent) => agent::write(&mut fields, agent)?,

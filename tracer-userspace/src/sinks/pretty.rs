@@ -14,7 +14,7 @@ mod tests;
 use std::io::{self, Write};
 
 use crate::analyse::names::qualified_name;
-use crate::model::event::{Event, EventBody, Lifecycle};
+use crate::model::event::{Event, EventBody, Lifecycle, NamedEvent};
 use crate::model::identity::Identity;
 use crate::model::throttle::ThrottleEvent;
 use crate::sinks::text::{Nanos, Visible};
@@ -60,6 +60,7 @@ impl Pretty {
             EventBody::CpuThrottle(throttle) => self.throttle(out, throttle),
             EventBody::ContainerStart(life) => self.life(out, "start", life),
             EventBody::ContainerExit(life) => self.life(out, "exit", life),
+            EventBody::ContainerNamed(named) => self.named(out, named),
             EventBody::ContainerStats(stats) => stats::write(out, &self.styles, stats),
             EventBody::Finding(event) => finding::write(out, &self.styles, event),
             EventBody::Agent(agent) => agent::write(out, &self.styles, agent),
@@ -141,6 +142,14 @@ impl Pretty {
             part(out, &format_args!("no name: {}", Visible(reason)))?;
         }
         writeln!(out)
+    }
+
+    fn named(&self, out: &mut Vec<u8>, event: &NamedEvent) -> io::Result<()> {
+        let dim = self.styles.dim;
+        write!(out, "{dim}named{dim:#}     ")?;
+        name_column(out, &self.styles, &event.container)?;
+        let what = if event.lines == 1 { "line" } else { "lines" };
+        writeln!(out, "is whom {} {what} before had no name for", event.lines)
     }
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tracer_common::log_linear::bucket_of;
 
-use crate::model::event::{AgentCost, AgentEvent, AgentPhase, Event, EventBody, Lifecycle, Lost};
+use crate::model::event::{
+    AgentCost, AgentEvent, AgentPhase, Event, EventBody, Lifecycle, Lost, NameCounts, NamedEvent,
+};
 use crate::model::exit::{Exit, ExitCause};
 use crate::model::finding::{
     Confidence, Evidence, Finding, FindingEvent, FindingKind, FindingPhase, Severity,
@@ -220,12 +222,26 @@ pub fn agent() -> AgentEvent {
             unseen_throttle_ns: 8,
         },
         capabilities: vec!["CAP_SYS_PTRACE".into()],
+        names: NameCounts {
+            lines: 9,
+            unnamed: 2,
+            completed: 1,
+        },
         cost: Some(AgentCost {
             bpf_ns_per_switch: None,
             cpu_ratio: 0.004,
             resident_bytes: 20 * MIB,
         }),
         attached_after_ns: 180_000_000,
+    }
+}
+
+/// A name that came late.
+pub fn named() -> NamedEvent {
+    NamedEvent {
+        container: Arc::new(web()),
+        lines: 3,
+        seqs: vec![4, 5, 7],
     }
 }
 

@@ -40,6 +40,7 @@ impl Pipeline {
             phase,
             plan: self.plan.clone(),
             lost: self.lost(outputs),
+            names: self.unnamed.counts(),
             capabilities: self.capabilities.names(),
             cost,
             attached_after_ns: self.attached_after_ns,

@@ -30,7 +30,7 @@ impl Pipeline {
                 .findings
                 .observe(owner, &stats, &self.index, &self.files, now);
             outputs.account(&stats, now);
-            outputs.emit(now, EventBody::ContainerStats(Box::new(stats)))?;
+            self.put(now, EventBody::ContainerStats(Box::new(stats)), outputs)?;
             self.tell_findings(found, now, outputs)?;
         }
         let idle = self

@@ -1,6 +1,6 @@
 //! Births and ends of containers, and the events that wait for more to be known.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rustix::time::ClockId;
 use tokio::time::Instant;
@@ -39,6 +39,14 @@ impl Pipeline {
             ChangeKind::Renamed => {
                 for (at, body) in self.waiting.named(&container) {
                     self.put(at, body, outputs)?;
+                }
+                if let Some(event) = self.unnamed.named(&container) {
+                    let lines = event.lines;
+                    let before = outputs.seq();
+                    self.put(monotonic_ns, EventBody::ContainerNamed(event), outputs)?;
+                    if outputs.seq() > before {
+                        self.unnamed.completed(lines);
+                    }
                 }
                 self.end_ready(outputs)
             }
@@ -92,7 +100,7 @@ impl Pipeline {
         }
     }
 
-    /// Writes an event, and notes which line tells of an OOM kill.
+    /// Writes an event, and notes which line tells of an OOM kill and which lacks a name.
     pub(super) fn put(
         &mut self,
         monotonic_ns: u64,
@@ -103,8 +111,12 @@ impl Pipeline {
             EventBody::OomKill(event) => event.container.container_id.clone(),
             _ => None,
         };
+        let container = waiting::container(&body).map(Arc::clone);
         let before = outputs.seq();
         outputs.emit(monotonic_ns, body)?;
+        if let Some(container) = container.filter(|_| outputs.seq() > before) {
+            self.unnamed.told(&container, outputs.seq());
+        }
         if let Some(id) = killed {
             let seq = outputs.seq();
             self.exits.oom_told(&id, (seq > before).then_some(seq));

@@ -14,6 +14,9 @@ pub fn write<M: SerializeMap>(fields: &mut Fields<M>, agent: &AgentEvent) -> Res
     fields.put("agent.attached_after_ns", &agent.attached_after_ns)?;
     fields.put("agent.capabilities", &agent.capabilities)?;
     lost(fields, &agent.lost)?;
+    fields.put("agent.names.lines", &agent.names.lines)?;
+    fields.put("agent.names.unnamed", &agent.names.unnamed)?;
+    fields.put("agent.names.completed", &agent.names.completed)?;
     if let Some(cost) = &agent.cost {
         self::cost(fields, cost)?;
     }

@@ -1,10 +1,10 @@
-//! `container_start` and `container_exit`.
+//! `container_start`, `container_exit` and `container_named`.
 
 use serde::ser::SerializeMap;
 
 use super::fields::Fields;
 use super::identity;
-use crate::model::event::Lifecycle;
+use crate::model::event::{Lifecycle, NamedEvent};
 
 /// Writes the event's own keys.
 pub fn write<M: SerializeMap>(fields: &mut Fields<M>, life: &Lifecycle) -> Result<(), M::Error> {
@@ -23,4 +23,14 @@ pub fn write<M: SerializeMap>(fields: &mut Fields<M>, life: &Lifecycle) -> Resul
     fields.maybe("container.exit.signal", exit.signal)?;
     fields.text("container.exit.cause", exit.cause.name())?;
     fields.maybe("container.exit.oom_kill_seq", exit.oom_kill_seq)
+}
+
+/// Writes the keys of a name that came late.
+pub fn write_named<M: SerializeMap>(
+    fields: &mut Fields<M>,
+    named: &NamedEvent,
+) -> Result<(), M::Error> {
+    identity::write(fields, &named.container)?;
+    fields.put("named.lines", &named.lines)?;
+    fields.put("named.seqs", &named.seqs)
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::model::identity::{Identity, Level};
+use crate::model::identity::{Attribute, Identity, Level};
 use crate::model::oom::OomScope;
 use crate::sinks::samples;
 
@@ -112,6 +112,34 @@ fn container_exit_has_its_contract() {
 }
 
 #[test]
+fn container_named_has_its_contract() {
+    let got = body_of(EventBody::ContainerNamed(samples::named()));
+    let rest = r#""named.lines":3,"named.seqs":[4,5,7]"#;
+    assert_eq!(got, format!("{WEB}{rest}"));
+}
+
+#[test]
+fn attributes_are_told_under_their_keys() {
+    let attribute = |key: &str, value: &str| Attribute {
+        key: key.into(),
+        value: value.into(),
+        resolver: "api_server",
+    };
+    let attributes = vec![
+        attribute("k8s.deployment.name", "web"),
+        attribute("k8s.pod.label.app/\"x\"", "a\n\u{202e}b"),
+    ];
+    let mut event = samples::throttle();
+    event.container = Arc::new(Identity {
+        attributes,
+        ..samples::web()
+    });
+    let got = body_of(EventBody::CpuThrottle(Box::new(event)));
+    let part = r#""k8s.deployment.name":"web","k8s.pod.label.app/\"x\"":"a\n\u202eb","#;
+    assert!(got.contains(part), "{got}");
+}
+
+#[test]
 fn container_stats_has_its_contract() {
     let got = body_of(EventBody::ContainerStats(Box::new(samples::stats())));
     let rest = r#""interval_ns":2000000000,"sched.context_switches.voluntary":4000,"sched.context_switches.involuntary":100,"sched.context_switches.voluntary_per_second":2000.0,"sched.context_switches.involuntary_per_second":50.0,"sched.cpu_time_ns":1500000000,"sched.threads":9,"sched.threads_running":0.75,"sched.threads_runnable":0.903,"sched.run_queue.wait_ns":6000000,"sched.run_queue.count":3,"sched.run_queue.wait_own_ns":3500000,"sched.run_queue.wait_others_ns":2000000,"sched.run_queue.throttled_wait_ns":300000000,"sched.run_queue.throttled_wait_ancestor_ns":100000000,"sched.run_queue.p50_ns":1998847,"sched.run_queue.p90_ns":2949119,"sched.run_queue.p99_ns":2949119,"sched.run_queue.max_ns":3014655,"sched.run_queue.buckets":[[983040,1],[1966080,1],[2883584,1]],"sched.on_cpu.p50_ns":95,"sched.on_cpu.p99_ns":95,"sched.on_cpu.max_ns":127,"sched.on_cpu.buckets":[[64,2]],"throttle.summed_ns":900000000,"throttle.frozen_ns":250000000,"throttle.intervals":2,"throttle.periods":20,"throttle.throttled_periods":5,"throttle.unseen_ns":0,"throttle.p50_ns":444596223,"throttle.p99_ns":444596223,"throttle.max_ns":452984831,"throttle.buckets":[[436207616,2]],"sched.run_queue.neighbours":[{"container.name":"batch","process.linux.cgroup":"/docker/77aa","wait_ns":1800000}],"memory.current_bytes":314572800,"memory.limit_bytes":536870912,"memory.growth_bytes_per_second":1024.5"#;
@@ -121,7 +149,7 @@ fn container_stats_has_its_contract() {
 #[test]
 fn agent_has_its_contract() {
     let got = body_of(EventBody::Agent(Box::new(samples::agent())));
-    let expected = r#""agent.phase":"stop","agent.attached_after_ns":180000000,"agent.capabilities":["CAP_SYS_PTRACE"],"agent.lost.ring":1,"agent.lost.slots":2,"agent.lost.clock":3,"agent.lost.undecodable":4,"agent.lost.sink":5,"agent.lost.maps":6,"agent.lost.reads":7,"agent.lost.unseen_throttle_ns":8,"agent.cost.cpu_ratio":0.004,"agent.cost.resident_bytes":20971520,"agent.plan":{"cgroup_hierarchy":"v1:cpu","signals":{"oom_kill":{"source":"tracepoint","programs":["mark_victim"],"notes":["no fexit"]}}}"#;
+    let expected = r#""agent.phase":"stop","agent.attached_after_ns":180000000,"agent.capabilities":["CAP_SYS_PTRACE"],"agent.lost.ring":1,"agent.lost.slots":2,"agent.lost.clock":3,"agent.lost.undecodable":4,"agent.lost.sink":5,"agent.lost.maps":6,"agent.lost.reads":7,"agent.lost.unseen_throttle_ns":8,"agent.names.lines":9,"agent.names.unnamed":2,"agent.names.completed":1,"agent.cost.cpu_ratio":0.004,"agent.cost.resident_bytes":20971520,"agent.plan":{"cgroup_hierarchy":"v1:cpu","signals":{"oom_kill":{"source":"tracepoint","programs":["mark_victim"],"notes":["no fexit"]}}}"#;
     assert_eq!(got, expected);
 }
 

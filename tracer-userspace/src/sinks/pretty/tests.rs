@@ -46,6 +46,15 @@ fn an_oom_kill_is_a_block() {
 }
 
 #[test]
+fn a_late_name_says_what_it_completes() {
+    let got = shown(EventBody::ContainerNamed(samples::named()));
+    let expected = "\
+03:04:06.000  named     web                       is whom 3 lines before had no name for
+";
+    assert_eq!(got, expected);
+}
+
+#[test]
 fn a_finding_says_what_to_do() {
     let mut event = samples::finding();
     let start = shown(EventBody::Finding(Box::new(event.clone())));
