@@ -188,7 +188,22 @@ impl Agent {
 
     /// Every line up to now.
     pub fn events(&self) -> Events {
-        Events(self.lock().lines.clone())
+        self.events_from(0)
+    }
+
+    /// The lines up to now, without the first `from`.
+    pub fn events_from(&self, from: usize) -> Events {
+        Events(self.lock().lines.get(from..).unwrap_or_default().to_vec())
+    }
+
+    /// Number of lines up to now.
+    pub fn heard(&self) -> usize {
+        self.lock().lines.len()
+    }
+
+    /// Whether its output has ended.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// Waits for a line; the program's end or 20 s without it are errors.
@@ -203,9 +218,20 @@ impl Agent {
         patience: Duration,
         is: impl Fn(&Line) -> bool,
     ) -> Result<Line> {
+        self.wait_from(0, what, patience, is)
+    }
+
+    /// The same behind the first `from` lines.
+    pub fn wait_from(
+        &self,
+        from: usize,
+        what: &str,
+        patience: Duration,
+        is: impl Fn(&Line) -> bool,
+    ) -> Result<Line> {
         let deadline = Instant::now() + patience;
         let mut heard = self.lock();
-        let mut next = 0;
+        let mut next = from;
         loop {
             if let Some(line) = heard.lines[next..].iter().find(|line| is(line)) {
                 return Ok(line.clone());

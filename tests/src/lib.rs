@@ -15,6 +15,7 @@ pub mod events;
 pub mod go;
 pub mod histogram;
 pub mod image;
+pub mod listener;
 pub mod mounts;
 pub mod oom;
 pub mod parents;

@@ -3,11 +3,11 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    agent::Agent,
     agreement,
     cgroup::Cgroup,
     emulated,
     events::Line,
+    listener::Listener,
     referee::kmsg::{Killed, Kmsg, Log},
     wait::{self, PATIENCE},
 };
@@ -15,34 +15,45 @@ use crate::{
 /// The program and the kernel's log, both listening.
 #[derive(Debug)]
 pub struct Stage {
-    agent: Agent,
+    listener: Listener,
     kmsg: Kmsg,
 }
 
 impl Stage {
-    /// Starts the program where the kernel's log stands.
+    /// Has the program listen where the kernel's log stands.
     pub fn set() -> Result<Self> {
         let kmsg = Kmsg::open()?;
         Ok(Self {
-            agent: Agent::start(&["--interval", "1s"])?,
+            listener: Listener::start(&["--interval", "250ms"])?,
             kmsg,
         })
     }
 
-    /// Ends it when `kills` victims of this command are known to both sides; both must know of
-    /// exactly these.
-    pub fn finish(mut self, command: &str, kills: usize) -> Result<(Vec<Line>, Log)> {
+    /// Stops listening when `kills` victims of this command are known to both sides; both must know
+    /// of exactly these.
+    pub fn finish(self, command: &str, kills: usize) -> Result<(Vec<Line>, Log)> {
+        self.finish_beside(command, kills, 0)
+    }
+
+    /// The same with `unlogged` kills more that the kernel's log does not have.
+    pub fn finish_beside(
+        mut self,
+        command: &str,
+        kills: usize,
+        unlogged: usize,
+    ) -> Result<(Vec<Line>, Log)> {
         let log = self.kmsg.read_kills(command, kills)?;
         let of = |line: &Line| {
             line.kind() == "oom_kill" && line.value["oom.victim.process.command"] == command
         };
+        let expected = kills + unlogged;
         wait::until(
-            &format!("{kills} oom_kill events of {command}"),
+            &format!("{expected} oom_kill events of {command}"),
             PATIENCE,
-            || Ok((self.agent.events().choose(of).0.len() >= kills).then_some(())),
+            || Ok((self.listener.events().choose(of).0.len() >= expected).then_some(())),
         )?;
-        let events = self.agent.stop()?.events.choose(of).0;
-        let killed = log.killed_with(command).len();
+        let events = self.listener.finish()?.choose(of).0;
+        let killed = log.killed_with(command).len() + unlogged;
         agreement("OOM kills", events.len() as f64, killed as f64);
         ensure!(
             events.len() == killed,

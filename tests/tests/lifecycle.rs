@@ -8,12 +8,13 @@ use limitscope_tests::{
     assert_within,
     cgroup::Cgroup,
     events::Line,
+    listener::Listener,
     referee::{cpu_stat, schedstat::Snapshot},
     workload::Workload,
 };
 
-fn listening() -> Result<Agent> {
-    Agent::start(&["--interval", "500ms"])
+fn listening() -> Result<Listener> {
+    Listener::start(&["--interval", "500ms"])
 }
 
 /// A name as Docker's systemd driver gives it; the id is of no container that exists.
@@ -24,7 +25,7 @@ fn docker_like(number: u64) -> (String, String) {
 
 #[test]
 fn a_process_of_50_ms_is_told_after_its_cgroup_is_gone() -> Result<()> {
-    let agent = listening()?;
+    let listener = listening()?;
     let cgroup = Cgroup::new("brief")?;
     let path = cgroup.path();
     let mut workload = Workload::start_in(&cgroup, &["spin", "--ms", "50"])?;
@@ -34,7 +35,7 @@ fn a_process_of_50_ms_is_told_after_its_cgroup_is_gone() -> Result<()> {
     assert!(workload.exit()?.success());
     let usage = cpu_stat::usage_ns(&cgroup)? - before;
     cgroup.remove()?;
-    let events = agent.stop()?.events.kind("container_stats").cgroup(&path);
+    let events = listener.finish()?.kind("container_stats").cgroup(&path);
     let ours = events.sum("sched.cpu_time_ns")?;
     assert_within(
         "CPU time of a process of 50 ms",
@@ -49,7 +50,7 @@ fn a_process_of_50_ms_is_told_after_its_cgroup_is_gone() -> Result<()> {
 
 #[test]
 fn a_nested_cgroup_belongs_to_its_container() -> Result<()> {
-    let agent = listening()?;
+    let listener = listening()?;
     let parent = Cgroup::new("nested")?;
     let (name, id) = docker_like(1);
     let container = parent.plain_child(name.as_ref())?;
@@ -74,7 +75,7 @@ fn a_nested_cgroup_belongs_to_its_container() -> Result<()> {
         involuntary += delta.involuntary;
         run_ns += delta.run_ns;
     }
-    let events = agent.stop()?.events;
+    let events = listener.finish()?;
     let stats = events.kind("container_stats").cgroup(&container.path());
     assert_eq!(stats.sum("sched.context_switches.voluntary")?, voluntary);
     assert_eq!(
@@ -101,7 +102,7 @@ fn a_nested_cgroup_belongs_to_its_container() -> Result<()> {
 
 #[test]
 fn birth_and_death_are_told_once() -> Result<()> {
-    let agent = listening()?;
+    let listener = listening()?;
     let parent = Cgroup::new("birth")?;
     let (name, id) = docker_like(2);
     let container = parent.plain_child(name.as_ref())?;
@@ -110,15 +111,15 @@ fn birth_and_death_are_told_once() -> Result<()> {
         let id = id.clone();
         move |line: &Line| line.kind() == kind && line.value["container.id"] == *id
     };
-    let start = agent.wait_for("container_start", of("container_start"))?;
+    let start = listener.wait_for("container_start", of("container_start"))?;
     assert_eq!(start.cgroup(), path);
     let inner = container.plain_child("inner".as_ref())?;
     inner.remove()?;
     container.remove()?;
-    let exit = agent.wait_for("container_exit", of("container_exit"))?;
+    let exit = listener.wait_for("container_exit", of("container_exit"))?;
     assert_eq!(exit.cgroup(), path);
     assert!(exit.number("monotonic_ns")? > start.number("monotonic_ns")?);
-    let events = agent.stop()?.events;
+    let events = listener.finish()?;
     for kind in ["container_start", "container_exit"] {
         assert_eq!(events.choose(of(kind)).0.len(), 1, "{kind}");
     }
@@ -127,7 +128,7 @@ fn birth_and_death_are_told_once() -> Result<()> {
 
 #[test]
 fn of_many_short_ones_none_is_lost() -> Result<()> {
-    let agent = listening()?;
+    let listener = listening()?;
     let parent = Cgroup::new("many")?;
     let many = 100;
     let mut ids = Vec::new();
@@ -140,10 +141,10 @@ fn of_many_short_ones_none_is_lost() -> Result<()> {
         ids.push(id);
     }
     let last = ids[ids.len() - 1].clone();
-    agent.wait_for("the last exit", |line| {
+    listener.wait_for("the last exit", |line| {
         line.kind() == "container_exit" && line.value["container.id"] == *last
     })?;
-    let events = agent.stop()?.events;
+    let events = listener.finish()?;
     for kind in ["container_start", "container_exit", "container_stats"] {
         let chosen = events.kind(kind);
         for id in &ids {
@@ -156,7 +157,7 @@ fn of_many_short_ones_none_is_lost() -> Result<()> {
 
 #[test]
 fn a_process_that_moves_is_counted_where_it_is() -> Result<()> {
-    let agent = listening()?;
+    let listener = listening()?;
     let (first, second) = (Cgroup::new("from")?, Cgroup::new("to")?);
     let args = [
         "duty",
@@ -178,7 +179,7 @@ fn a_process_that_moves_is_counted_where_it_is() -> Result<()> {
     two.run()?;
     assert!(one.exit()?.success());
     let there = Snapshot::at_rest(&second)?;
-    let stats = agent.stop()?.events.kind("container_stats");
+    let stats = listener.finish()?.kind("container_stats");
     let ours = stats
         .cgroup(&first.path())
         .sum("sched.context_switches.voluntary")?;

@@ -4,15 +4,11 @@ use std::{env, fs, os::unix::process::ExitStatusExt, path::PathBuf, time::Durati
 
 use anyhow::{Context, Result};
 use limitscope_tests::{
-    agent::Agent,
     cgroup::Cgroup,
     events::Line,
     oom::{Stage, check_limit, check_usage, check_victim, only},
-    referee::{
-        kmsg::{Kmsg, Log},
-        memory_events,
-    },
-    skip, wait,
+    referee::{kmsg::Log, memory_events},
+    skip,
     workload::Workload,
 };
 
@@ -163,8 +159,7 @@ fn a_child_of_the_first_process() -> Result<()> {
 #[test]
 fn who_shares_the_memory_dies_too_and_is_told() -> Result<()> {
     let command = "lst-oom-sharer";
-    let mut kmsg = Kmsg::open()?;
-    let agent = Agent::start(&["--interval", "1s"])?;
+    let stage = Stage::set()?;
     let cgroup = Cgroup::new("oom")?;
     cgroup.set_memory_limit(LIMIT)?;
     let args = ["sharer", "--mib", "64", "--comm", command];
@@ -177,15 +172,7 @@ fn who_shares_the_memory_dies_too_and_is_told() -> Result<()> {
         assert_eq!(end["signal"], 9, "{result}");
         killed.push(end["pid"].as_u64().context("its pid")?);
     }
-    let log = kmsg.read_kills(command, 1)?;
-    let of = |line: &Line| {
-        line.kind() == "oom_kill" && line.value["oom.victim.process.command"] == command
-    };
-    wait::until("both kills", wait::PATIENCE, || {
-        Ok((agent.events().choose(of).0.len() >= 2).then_some(()))
-    })?;
-    let events = agent.stop()?.events.choose(of).0;
-    assert_eq!(events.len(), 2, "each once: {events:?}");
+    let (events, log) = stage.finish_beside(command, 1, 1)?;
     // The kernel logs only the one that it chose.
     check_victim(&events[0], log.victim(command)?)?;
     assert!(events[0].value["oom.victim.shares_memory_of_pid"].is_null());

@@ -9,6 +9,7 @@ use limitscope_tests::{
     cgroup::Cgroup,
     emulated,
     events::Events,
+    listener::Listener,
     referee::{
         cpu_stat,
         cpu_stat::CpuStat,
@@ -28,15 +29,15 @@ struct Run {
 }
 
 impl Run {
-    /// Lets a workload run in `cgroup` while `agent` listens, and ends the agent.
-    fn of(agent: Agent, cgroup: &Cgroup, args: &[&str]) -> Result<Self> {
+    /// Lets a workload run in `cgroup` while the program listens.
+    fn of(listener: Listener, cgroup: &Cgroup, args: &[&str]) -> Result<Self> {
         let mut workload = Workload::start_in(cgroup, args)?;
         let before = (Snapshot::at_rest(cgroup)?, cpu_stat::usage_ns(cgroup)?);
         workload.run()?;
         let after = (Snapshot::at_rest(cgroup)?, cpu_stat::usage_ns(cgroup)?);
         // Before the workload's end, which may use up a quota too.
         let throttled_ns = CpuStat::at_rest(cgroup, Duration::from_millis(100))?.throttled_ns;
-        let events = agent.stop()?.events;
+        let events = listener.finish()?;
         let kernel = after.0.since(&before.0);
         println!("{args:?}: {kernel:?}");
         Ok(Self {
@@ -116,8 +117,8 @@ impl Run {
     }
 }
 
-fn listening() -> Result<Agent> {
-    Agent::start(&["--interval", "500ms"])
+fn listening() -> Result<Listener> {
+    Listener::start(&["--interval", "500ms"])
 }
 
 #[test]
@@ -137,7 +138,7 @@ fn threads_that_spin_and_contend() -> Result<()> {
 #[test]
 fn threads_that_work_and_sleep() -> Result<()> {
     // Made when the program listens already.
-    let agent = listening()?;
+    let listener = listening()?;
     let cgroup = Cgroup::new("switch")?;
     let args = [
         "duty",
@@ -150,7 +151,7 @@ fn threads_that_work_and_sleep() -> Result<()> {
         "--idle-us",
         "500",
     ];
-    let run = Run::of(agent, &cgroup, &args)?;
+    let run = Run::of(listener, &cgroup, &args)?;
     run.check()?;
     assert_eq!(run.threads, 4);
     let told = run
@@ -166,10 +167,10 @@ fn threads_that_work_and_sleep() -> Result<()> {
 #[test]
 fn threads_and_processes_that_wake_each_other() -> Result<()> {
     for kind in ["pipe", "futex", "processes"] {
-        let agent = listening()?;
+        let listener = listening()?;
         let cgroup = Cgroup::new("switch")?;
         let run = Run::of(
-            agent,
+            listener,
             &cgroup,
             &["pingpong", "--kind", kind, "--ms", "1200"],
         )?;
@@ -229,7 +230,7 @@ fn one_throttled_thread_waits_for_nothing_but_its_quota() -> Result<()> {
 
 #[test]
 fn two_cgroups_are_not_mixed_up() -> Result<()> {
-    let agent = listening()?;
+    let listener = listening()?;
     let (busy, calm) = (Cgroup::new("switch")?, Cgroup::new("switch")?);
     let mut first = Workload::start_in(&busy, &["spin", "--threads", "2", "--ms", "1000"])?;
     let args = [
@@ -252,7 +253,7 @@ fn two_cgroups_are_not_mixed_up() -> Result<()> {
         workload.wait_asleep()?;
     }
     let after = [Snapshot::at_rest(&busy)?, Snapshot::at_rest(&calm)?];
-    let stats = agent.stop()?.events.kind("container_stats");
+    let stats = listener.finish()?.kind("container_stats");
     for (number, cgroup) in [&busy, &calm].into_iter().enumerate() {
         let (stats, kernel) = (
             stats.cgroup(&cgroup.path()),

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use anyhow::{Result, ensure};
 use limitscope_tests::{
     agent::Agent, agreement, assert_within, cgroup::Cgroup, emulated, events::Events,
-    referee::cpu_stat::CpuStat, wait, workload::Workload,
+    listener::Listener, referee::cpu_stat::CpuStat, wait, workload::Workload,
 };
 
 /// What accuracy asks of throttled time on a real CPU, over at least this much of it.
@@ -46,7 +46,7 @@ impl Run {
         millis: u64,
         meanwhile: impl FnOnce() -> Result<()>,
     ) -> Result<Self> {
-        let agent = Agent::start(&["--throttle-min", "0ns", "--interval", "1s"])?;
+        let listener = Listener::start(&["--throttle-min", "0ns", "--interval", "500ms"])?;
         let inner = levels[levels.len() - 1];
         let (threads, ms) = (threads.to_string(), millis.to_string());
         let args = ["spin", "--threads", &threads, "--ms", &ms];
@@ -98,7 +98,7 @@ impl Run {
             })
             .collect();
         println!("kernel: {kernel:?}");
-        let events = agent.stop()?.events;
+        let events = listener.finish()?;
         Ok(Self {
             events,
             kernel,
@@ -373,12 +373,12 @@ fn a_quota_that_is_never_reached_is_never_told() -> Result<()> {
     // than a millisecond of ten, and two periods of 100 ms were seen in which it used up 90.
     let quota_us = if emulated() { 190_000 } else { 90_000 };
     cgroup.set_cpu_quota(Some(quota_us), 100_000)?;
-    let agent = Agent::start(&["--throttle-min", "0ns", "--interval", "500ms"])?;
+    let listener = Listener::start(&["--throttle-min", "0ns", "--interval", "500ms"])?;
     let args = "duty --ms 1000 --busy-us 1000 --idle-us 9000";
     let args: Vec<&str> = args.split(' ').collect();
     Workload::start_in(&cgroup, &args)?.run()?;
     assert_eq!(CpuStat::of(&cgroup)?.throttled_periods, 0);
-    let events = agent.stop()?.events;
+    let events = listener.finish()?;
     assert!(
         events
             .kind("cpu_throttle")
