@@ -12,6 +12,7 @@ mod figures;
 mod guard;
 mod injector;
 mod kernel_memory;
+mod known_cgroups;
 mod load;
 mod machine;
 mod oom_latency;
@@ -74,7 +75,7 @@ const REASON: usize = 1000;
 type Measure = fn(&Settings) -> Result<Section>;
 
 /// Everything that is measured, in this order.
-const MEASURES: [(&str, Measure); 7] = [
+const MEASURES: [(&str, Measure); 8] = [
     ("switch", switch_cost::measure),
     ("agent", agent_cost::measure),
     ("attach", attach::measure),
@@ -82,6 +83,7 @@ const MEASURES: [(&str, Measure); 7] = [
     ("storm", storm::measure),
     ("oom", oom_latency::measure),
     ("memory", kernel_memory::measure),
+    ("names", known_cgroups::measure),
 ];
 
 const NAMES: [&str; MEASURES.len()] = {
