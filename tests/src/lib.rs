@@ -23,6 +23,7 @@ pub mod podman;
 pub mod referee;
 pub mod rights;
 pub mod sandbox;
+pub mod throttled;
 pub mod wait;
 pub mod workload;
 

@@ -7,6 +7,7 @@ use limitscope_tests::{
     agent::Agent,
     assert_within,
     cgroup::Cgroup,
+    emulated,
     events::Line,
     listener::Listener,
     referee::{cpu_stat, schedstat::Snapshot},
@@ -130,7 +131,7 @@ fn birth_and_death_are_told_once() -> Result<()> {
 fn of_many_short_ones_none_is_lost() -> Result<()> {
     let listener = listening()?;
     let parent = Cgroup::new("many")?;
-    let many = 100;
+    let many = if emulated() { 30 } else { 100 };
     let mut ids = Vec::new();
     for number in 0..many {
         let (name, id) = docker_like(1000 + number);

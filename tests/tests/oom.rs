@@ -5,6 +5,7 @@ use std::{env, fs, os::unix::process::ExitStatusExt, path::PathBuf, time::Durati
 use anyhow::{Context, Result};
 use limitscope_tests::{
     cgroup::Cgroup,
+    emulated,
     events::Line,
     oom::{Stage, check_limit, check_usage, check_victim, only},
     referee::{kmsg::Log, memory_events},
@@ -268,7 +269,7 @@ fn two_limits_of_which_the_outer_fires() -> Result<()> {
 
 #[test]
 fn one_after_the_other_each_is_told_in_time() -> Result<()> {
-    let (command, kills) = ("lst-oom-row", 20);
+    let (command, kills) = ("lst-oom-row", if emulated() { 8 } else { 20 });
     let stage = Stage::set()?;
     let cgroup = Cgroup::new("oom")?;
     cgroup.set_memory_limit(LIMIT / 2)?;

@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::chown,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -25,6 +26,9 @@ use tempfile::TempDir;
 /// The least with which anything works.
 const LEAST: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
 
+/// What [`Program::ask_for_more`] found, once for all tests: the answer takes a load of every program.
+static MORE: OnceLock<CapabilitySet> = OnceLock::new();
+
 /// The program where every user can start it.
 struct Program {
     _dir: TempDir,
@@ -42,16 +46,26 @@ impl Program {
             path,
             more: CapabilitySet::empty(),
         };
-        let check = program.checked(LEAST)?;
-        let problems = check["problems"].to_string();
-        if problems.contains("locked memory") {
-            ensure!(
-                problems.contains("CAP_SYS_RESOURCE"),
-                "no remedy: {problems}"
-            );
-            program.more = CapabilitySet::SYS_RESOURCE;
-        }
+        program.more = if let Some(more) = MORE.get() {
+            *more
+        } else {
+            let more = program.ask_for_more()?;
+            *MORE.get_or_init(|| more)
+        };
         Ok(program)
+    }
+
+    fn ask_for_more(&self) -> Result<CapabilitySet> {
+        let check = self.checked(LEAST)?;
+        let problems = check["problems"].to_string();
+        if !problems.contains("locked memory") {
+            return Ok(CapabilitySet::empty());
+        }
+        ensure!(
+            problems.contains("CAP_SYS_RESOURCE"),
+            "no remedy: {problems}"
+        );
+        Ok(CapabilitySet::SYS_RESOURCE)
     }
 
     fn command(&self, args: &[&str], held: CapabilitySet) -> Command {

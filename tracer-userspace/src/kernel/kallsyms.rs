@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where the kernel lists its symbols.
 const PATH: &str = "/proc/kallsyms";
@@ -53,17 +54,20 @@ impl fmt::Display for SymbolAddress {
 }
 
 /// Address of `__per_cpu_offset`. Reads the kernel's whole list where it has none of that name
-/// (some 70 ms), so it should not be asked for in vain.
-pub fn per_cpu_offset() -> SymbolAddress {
+/// (some 70 ms), but only as long as it is `needed`.
+pub fn per_cpu_offset(needed: &AtomicBool) -> SymbolAddress {
     File::open(PATH)
-        .and_then(|file| find(BufReader::with_capacity(1 << 16, file), PER_CPU_OFFSET))
+        .and_then(|file| {
+            let list = BufReader::with_capacity(1 << 16, file);
+            find(list, PER_CPU_OFFSET, needed)
+        })
         .unwrap_or_else(|error| SymbolAddress::Unreadable(error.to_string()))
 }
 
 /// Looks for a symbol in lines of `address type name [module]`.
-fn find(mut list: impl BufRead, symbol: &str) -> io::Result<SymbolAddress> {
+fn find(mut list: impl BufRead, symbol: &str, needed: &AtomicBool) -> io::Result<SymbolAddress> {
     let mut line = Vec::new();
-    loop {
+    while needed.load(Ordering::Relaxed) {
         line.clear();
         if list.read_until(b'\n', &mut line)? == 0 {
             return Ok(SymbolAddress::Absent);
@@ -87,6 +91,7 @@ fn find(mut list: impl BufRead, symbol: &str) -> io::Result<SymbolAddress> {
             None => SymbolAddress::Unreadable("a line is not of the expected form".to_owned()),
         });
     }
+    Ok(SymbolAddress::NotNeeded)
 }
 
 #[cfg(test)]
@@ -94,7 +99,7 @@ mod tests {
     use super::*;
 
     fn look(list: &str) -> SymbolAddress {
-        find(list.as_bytes(), PER_CPU_OFFSET).unwrap()
+        find(list.as_bytes(), PER_CPU_OFFSET, &AtomicBool::new(true)).unwrap()
     }
 
     #[test]
@@ -121,13 +126,23 @@ mod tests {
     }
 
     #[test]
+    fn nobody_reads_on_for_what_is_not_needed() {
+        let list = "ffffffff82a11d20 D __per_cpu_offset\n".as_bytes();
+        let needed = AtomicBool::new(false);
+        assert_eq!(
+            find(list, PER_CPU_OFFSET, &needed).unwrap(),
+            SymbolAddress::NotNeeded
+        );
+    }
+
+    #[test]
     fn the_running_kernel_agrees_with_grep() {
         let output = std::process::Command::new("grep")
             .args(["-wE", "[a-zA-Z] __per_cpu_offset", PATH])
             .output()
             .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        match per_cpu_offset() {
+        match per_cpu_offset(&AtomicBool::new(true)) {
             SymbolAddress::Known(address) => assert!(text.starts_with(&format!("{address:x} "))),
             SymbolAddress::Hidden => assert!(text.starts_with("0000000000000000 ")),
             SymbolAddress::Absent => assert_eq!(text, ""),

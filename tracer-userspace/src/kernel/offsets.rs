@@ -69,6 +69,11 @@ impl KernelTypes {
             .map(|(_, value)| *value)
     }
 
+    /// Whether a process's resident memory is counted on each CPU by itself (since 6.2).
+    pub fn rss_is_per_cpu(&self) -> bool {
+        self.get(plan::RSS_IS_PERCPU) == Some(1)
+    }
+
     /// What `signal` cannot work without and this kernel has not.
     pub fn missing_for(&self, signal: Signal) -> impl Iterator<Item = Missing> + '_ {
         self.missing

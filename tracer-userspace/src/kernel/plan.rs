@@ -8,6 +8,7 @@ mod needs;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use tracer_common::globals::{Signal, plan as globals};
@@ -59,11 +60,18 @@ pub struct Plan {
 impl Plan {
     /// Reads this machine's BTF and decides. The BTF is freed when this returns.
     pub fn for_this_machine(host: &HostFacts, options: &PlanOptions) -> Result<Self, BtfError> {
+        // Reading the symbols takes longer than all the rest, so it goes beside it until the types
+        // tell whether it is needed.
+        let needed = AtomicBool::new(true);
         thread::scope(|scope| {
-            // Reading the symbols takes longer than all the rest, so it goes beside it.
-            let symbols = scope.spawn(kallsyms::per_cpu_offset);
-            let btf = Btf::from_sysfs()?;
-            let types = KernelTypes::resolve(&btf)?;
+            let symbols = scope.spawn(|| kallsyms::per_cpu_offset(&needed));
+            let types = Btf::from_sysfs().and_then(|btf| {
+                let types = KernelTypes::resolve(&btf)?;
+                Ok((btf, types))
+            });
+            let wanted = (types.as_ref()).is_ok_and(|(_, types)| types.rss_is_per_cpu());
+            needed.store(wanted, Ordering::Relaxed);
+            let (btf, types) = types?;
             Self::choose(&btf, &types, host, options, || {
                 symbols.join().unwrap_or_else(|_| {
                     SymbolAddress::Unreadable("the thread that reads it stopped".to_owned())
@@ -80,7 +88,7 @@ impl Plan {
         options: &PlanOptions,
         per_cpu_offset: impl FnOnce() -> SymbolAddress,
     ) -> Result<Self, BtfError> {
-        let address = if types.get(globals::RSS_IS_PERCPU) != Some(1) {
+        let address = if !types.rss_is_per_cpu() {
             SymbolAddress::NotNeeded
         } else if host.possible_cpus > MAX_CPUS {
             // A sum over a part of the CPUs would be worse than the plain count.

@@ -23,6 +23,9 @@ const DOCKER_PREFIX: &str = "docker";
 /// What one that needs other engines is named with.
 const CONTAINERS_PREFIX: &str = "containers";
 
+/// What those are named with that would harm the machine that they run on: only guests run them.
+const MACHINE_PREFIX: &str = "machine";
+
 impl Group {
     pub const fn name(self) -> &'static str {
         match self {
@@ -38,10 +41,13 @@ impl Group {
     /// Whether a file of the tests package, named without its ending, belongs to this group.
     pub fn has_test_file(self, name: &str) -> bool {
         match self {
-            Self::Lint | Self::Unit | Self::Vm => false,
+            Self::Lint | Self::Unit => false,
             Self::Privileged => {
-                !name.starts_with(DOCKER_PREFIX) && !name.starts_with(CONTAINERS_PREFIX)
+                !name.starts_with(DOCKER_PREFIX)
+                    && !name.starts_with(CONTAINERS_PREFIX)
+                    && !name.starts_with(MACHINE_PREFIX)
             }
+            Self::Vm => name.starts_with(MACHINE_PREFIX),
             Self::Docker => name.starts_with(DOCKER_PREFIX),
             Self::Containers => name.starts_with(CONTAINERS_PREFIX),
         }
@@ -101,6 +107,8 @@ mod tests {
             ("docker_names", Group::Docker),
             ("containers", Group::Containers),
             ("oom", Group::Privileged),
+            ("machine", Group::Vm),
+            ("machine_locked", Group::Vm),
         ] {
             for other in [
                 Group::Lint,

@@ -25,7 +25,9 @@ pub const EMULATOR: &str = "qemu-system-x86_64";
 /// patched its own code, as it does whenever a program is attached, and both CPUs then take the
 /// breakpoint of the patching for ever. `-cx16`: with it that version crashes kernels now and then.
 /// Vectors of an old model are cheap to emulate: `max` takes half as much time again.
-const MACHINE: [&str; 15] = [
+///
+/// The second memory node has no CPU and little memory, which tests use up.
+const MACHINE: [&str; 23] = [
     "-accel",
     "tcg,thread=single",
     "-cpu",
@@ -33,7 +35,15 @@ const MACHINE: [&str; 15] = [
     "-smp",
     "2",
     "-m",
-    "1G",
+    "1152M",
+    "-object",
+    "memory-backend-ram,id=most,size=1G",
+    "-numa",
+    "node,memdev=most,cpus=0-1",
+    "-object",
+    "memory-backend-ram,id=little,size=128M",
+    "-numa",
+    "node,memdev=little",
     "-display",
     "none",
     "-nodefaults",

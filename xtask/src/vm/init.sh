@@ -34,7 +34,7 @@ cgroup_v2() {
 
 cgroup_v1() {
     mount -t tmpfs cgroup /sys/fs/cgroup
-    for controllers in cpu,cpuacct memory pids; do
+    for controllers in cpu,cpuacct memory pids cpuset; do
         mkdir "/sys/fs/cgroup/$controllers"
         mount -t cgroup -o "$controllers" "$controllers" "/sys/fs/cgroup/$controllers" ||
             finish broken "cgroup v1 with $controllers cannot be mounted"

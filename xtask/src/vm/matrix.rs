@@ -69,7 +69,8 @@ fn agreement(guests: &[GuestResults]) -> Lines {
         lines[0].push(figure.title().to_owned());
     }
     for guest in guests {
-        for row in &guest.rows {
+        // Where nothing works there is nothing to compare.
+        for row in guest.rows.iter().filter(|row| row.pass != Pass::Locked) {
             let mut cells = place(row);
             let mut last = "";
             for figure in Figure::ALL {

@@ -37,9 +37,10 @@ pub struct Options {
     /// Run this pass alone; may be repeated
     #[arg(long, value_name = "PASS")]
     pass: Vec<Pass>,
-    /// Guests at a time, each with two CPUs
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    guests: usize,
+    /// Guests at a time; each takes one CPU, for two thirds of the time (by default three guests for
+    /// two CPUs)
+    #[arg(long, value_name = "N")]
+    guests: Option<usize>,
     /// Write docs/kernel-support.md from this run, which must be of all kernels and passes
     #[arg(long, conflicts_with_all = ["kernel", "pass", "filter"])]
     write_docs: bool,
@@ -70,7 +71,8 @@ pub fn run(context: &Context, options: &Options, tally: &mut Tally) {
         folder.display()
     );
     let budget = |own| context.steps.budget(own);
-    let ended = run_all(&guests, options.guests, |guest| {
+    let at_a_time = options.guests.unwrap_or_else(by_cpus);
+    let ended = run_all(&guests, at_a_time, |guest| {
         guest.run(&shared, &folder, budget(GUEST))
     });
     let mut all = Vec::new();
@@ -88,6 +90,11 @@ pub fn run(context: &Context, options: &Options, tally: &mut Tally) {
         let written = fs::write(&file, matrix::document(&all));
         tally.take("docs/kernel-support.md", written.map_err(Into::into));
     }
+}
+
+/// How many guests keep this machine busy.
+fn by_cpus() -> usize {
+    thread::available_parallelism().map_or(1, |cpus| cpus.get() * 3 / 2)
 }
 
 /// The kernels, fetched if need be; each that cannot be had is a failure.

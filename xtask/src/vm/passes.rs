@@ -9,6 +9,8 @@ pub enum Pass {
     Kprobe,
     /// Tracepoints alone
     Tracepoint,
+    /// A kernel that is locked down, which it stays: the last
+    Locked,
 }
 
 /// A signal with more than one source.
@@ -19,11 +21,25 @@ struct Forced {
     option: &'static str,
     /// The suite that is about it.
     suite: &'static str,
-    /// The tests of it that a forced source is put to: those where sources differ in what they see.
-    tests: &'static [&'static str],
     /// Its source in each pass that forces one.
-    sources: &'static [(Pass, &'static str)],
+    sources: &'static [Source],
 }
+
+/// A source that a pass forces.
+struct Source {
+    pass: Pass,
+    name: &'static str,
+    /// The tests of the suite that it is put to: those where it differs in what it sees.
+    tests: &'static [&'static str],
+}
+
+/// Kills that need more than the victim's mark.
+const KILLS: &[&str] = &[
+    "who_shares_the_memory_dies_too_and_is_told",
+    "two_limits_of_which_the_outer_fires",
+    "a_storm_in_one_cgroup_is_counted_as_the_kernel_does",
+    "a_group_kill_tells_every_victim",
+];
 
 /// `cpu_stat`, the last resort of throttling, is forced by a test of its own in every pass.
 const FORCED: [Forced; 2] = [
@@ -31,26 +47,38 @@ const FORCED: [Forced; 2] = [
         signal: "oom_kill",
         option: "oom",
         suite: "oom",
-        tests: &[
-            "who_shares_the_memory_dies_too_and_is_told",
-            "two_limits_of_which_the_outer_fires",
-            "a_storm_in_one_cgroup_is_counted_as_the_kernel_does",
-            "a_group_kill_tells_every_victim",
+        sources: &[
+            Source {
+                pass: Pass::Kprobe,
+                name: "kprobe",
+                tests: KILLS,
+            },
+            Source {
+                pass: Pass::Tracepoint,
+                name: "tracepoint",
+                tests: KILLS,
+            },
         ],
-        sources: &[(Pass::Kprobe, "kprobe"), (Pass::Tracepoint, "tracepoint")],
     },
     Forced {
         signal: "cpu_throttle",
         option: "throttle",
         suite: "throttle",
-        tests: &[
-            "many_threads",
-            "a_short_period",
-            "a_quota_that_changes_while_it_holds",
-        ],
         sources: &[
-            (Pass::Kprobe, "kretprobe"),
-            (Pass::Tracepoint, "tracepoint"),
+            Source {
+                pass: Pass::Kprobe,
+                name: "kretprobe",
+                tests: &["many_threads", "a_quota_that_changes_while_it_holds"],
+            },
+            Source {
+                pass: Pass::Tracepoint,
+                name: "tracepoint",
+                tests: &[
+                    "many_threads",
+                    "a_short_period",
+                    "a_quota_that_changes_while_it_holds",
+                ],
+            },
         ],
     },
 ];
@@ -65,29 +93,41 @@ const ONLY_OOM: [&str; 2] = ["--events", "oom_kill"];
 
 /// Suites of the tests package that a guest runs: those with the kernel's own figures as referees.
 /// They need neither an engine nor a network.
-pub const SUITES: [&str; 5] = ["oom", "throttle", "switches", "lifecycle", RIGHTS];
+pub const SUITES: [&str; 7] = [
+    "oom",
+    "throttle",
+    "switches",
+    "lifecycle",
+    "machine",
+    RIGHTS,
+    LOCKED,
+];
 
 /// The suite about capabilities. What they are needed for has changed twice, so that it is run on
 /// [`Slot::rights`](super::kernels::Slot) alone.
 const RIGHTS: &str = "privileges";
 
+/// The suite of [`Pass::Locked`].
+const LOCKED: &str = "machine_locked";
+
 impl Pass {
     /// What is run if nothing else is asked for.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Kprobe, Self::Tracepoint];
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Kprobe, Self::Tracepoint, Self::Locked];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Kprobe => "kprobe",
             Self::Tracepoint => "tracepoint",
+            Self::Locked => "locked",
         }
     }
 
     /// What it forces, and the source to which.
-    fn forces(self) -> impl Iterator<Item = (&'static Forced, &'static str)> {
+    fn forces(self) -> impl Iterator<Item = (&'static Forced, &'static Source)> {
         FORCED.iter().filter_map(move |forced| {
-            let source = forced.sources.iter().find(|(pass, _)| *pass == self);
-            source.map(|(_, source)| (forced, *source))
+            let source = forced.sources.iter().find(|source| source.pass == self);
+            source.map(|source| (forced, source))
         })
     }
 
@@ -95,13 +135,13 @@ impl Pass {
     pub fn forced_source(self, signal: &str) -> Option<&'static str> {
         self.forces()
             .find(|(forced, _)| forced.signal == signal)
-            .map(|(_, source)| source)
+            .map(|(_, source)| source.name)
     }
 
     /// Arguments that the tests of a suite give to `limitscope run` besides their own.
     pub fn arguments(self, suite: &str) -> Vec<String> {
         let forced = self.forces().flat_map(|(forced, source)| {
-            let source = format!("{}={source}", forced.option);
+            let source = format!("{}={}", forced.option, source.name);
             ["--force-source".to_owned(), source]
         });
         let only: &[&str] = if suite == "oom" { &ONLY_OOM } else { &[] };
@@ -116,10 +156,12 @@ impl Pass {
         match self {
             Self::Auto => (SUITES.iter())
                 .filter(|suite| rights || **suite != RIGHTS)
+                .filter(|suite| **suite != LOCKED)
                 .map(|suite| (*suite, &[][..]))
                 .collect(),
-            _ => (self.forces())
-                .map(|(forced, _)| (forced.suite, forced.tests))
+            Self::Locked => vec![(LOCKED, &[])],
+            Self::Kprobe | Self::Tracepoint => (self.forces())
+                .map(|(forced, source)| (forced.suite, source.tests))
                 .collect(),
         }
     }
@@ -147,5 +189,6 @@ mod tests {
         }
         let auto = Pass::Auto.suites(false);
         assert_eq!(auto.len() + 1, Pass::Auto.suites(true).len());
+        assert_eq!(auto.len() + 2, SUITES.len());
     }
 }

@@ -102,6 +102,9 @@ fn run() -> Result<()> {
     if let Some(name) = options.text("comm") {
         own::set_comm(name)?;
     }
+    if let Some(node) = options.text("memory-node") {
+        own::bind_memory(node.parse().context("--memory-node takes a number")?)?;
+    }
     say(&json!({ "ready": std::process::id() }))?;
     if !hear("go")? {
         return Ok(());

@@ -22,6 +22,22 @@ pub fn set_comm(name: &str) -> Result<()> {
     rustix::thread::set_name(&name).context("PR_SET_NAME")
 }
 
+/// Has all new memory of this process come from one of the machine's nodes (set_mempolicy(2)).
+pub fn bind_memory(node: u32) -> Result<()> {
+    const MPOL_BIND: libc::c_long = 2;
+    let nodes = 1_u64.checked_shl(node).context("a node below 64")?;
+    // SAFETY: the kernel reads the one word that is there; the call changes only where this
+    // process's new pages come from.
+    let done = unsafe {
+        let bits = libc::c_long::from(u64::BITS as i32);
+        libc::syscall(libc::SYS_set_mempolicy, MPOL_BIND, &raw const nodes, bits)
+    };
+    if done != 0 {
+        bail!("set_mempolicy: {}", io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Forks; returns 0 in the child.
 pub fn fork() -> Result<i32> {
     // SAFETY: the callers are single-threaded at this point, so the child may use everything.
