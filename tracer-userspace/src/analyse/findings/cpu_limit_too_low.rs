@@ -1,10 +1,7 @@
 //! The limit is used up and there is work left, while no more threads run than it has room for.
 
-use super::{Observation, Thresholds, Verdict, is_too_wide, whole_cpus, words};
-use crate::model::{
-    finding::{Confidence, Evidence, Finding, FindingKind, Severity},
-    limits::CpuLimit,
-};
+use super::{Observation, Thresholds, Verdict, cpu::UnderLimit, words};
+use crate::model::finding::{Confidence, Evidence, Finding, FindingKind};
 
 /// At most this many times the present limit is recommended: what is beyond cannot be judged from
 /// below.
@@ -12,93 +9,66 @@ const MOST_TIMES: f64 = 4.0;
 
 /// Judges an interval.
 pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict {
-    let Some(limit) = observation.cpu_limit else {
+    let Some(case) = UnderLimit::of(observation) else {
         return Verdict::Clear;
     };
-    let pool = observation.widest_pool();
     // Fewer threads would help there, and more CPUs might not.
-    if pool.is_some_and(|pool| is_too_wide(pool.threads, limit, thresholds)) {
+    if case.too_wide(thresholds).is_some() {
         return Verdict::Clear;
     }
-    let throttled = observation.throttled_ratio();
-    let used = observation.cpus_used() / limit.cpus;
-    let hurts = observation.lost_ratio() >= thresholds.throttled_ratio;
-    if hurts && throttled >= thresholds.limit_too_low_ratio && used >= thresholds.limit_used_ratio {
-        let most = pool.map(|pool| pool.threads.max(whole_cpus(limit)));
-        return Verdict::Holds(Box::new(finding(observation, limit, throttled, most)));
+    let hurts = case.lost() >= thresholds.throttled_ratio;
+    let throttled = case.throttled >= thresholds.limit_too_low_ratio;
+    if hurts && throttled && case.used() >= thresholds.limit_used_ratio {
+        let known = !observation.processes.is_empty();
+        return Verdict::Holds(Box::new(finding(&case, known)));
     }
-    if hurts && throttled >= thresholds.limit_too_low_ratio / 2.0 {
+    if hurts && case.throttled >= thresholds.limit_too_low_ratio / 2.0 {
         Verdict::Between
     } else {
         Verdict::Clear
     }
 }
 
-fn finding(
-    observation: &Observation<'_>,
-    limit: &CpuLimit,
-    throttled: f64,
-    most_threads: Option<u64>,
-) -> Finding {
-    let used = observation.cpus_used();
-    let frozen = observation.frozen_ratio().min(0.95);
+fn finding(case: &UnderLimit<'_>, processes_known: bool) -> Finding {
+    let limit = case.limit;
+    let least = limit.cpus * 1.1;
     // While it could run it used so much; it would do the same in the time in which it stood still.
-    let wanted = (used / (1.0 - frozen)).max(limit.cpus * 1.1);
-    let most = most_threads.map_or(f64::MAX, |threads| threads as f64);
-    let wanted = wanted
-        .min(limit.cpus * MOST_TIMES)
-        .min(most.max(limit.cpus * 1.1));
+    let wanted = (case.cpus_used / (1.0 - case.frozen().min(0.95))).max(least);
+    let most = case
+        .pool
+        .map_or(f64::MAX, |pool| pool.threads.max(case.whole_cpus()) as f64);
+    let wanted = wanted.min(limit.cpus * MOST_TIMES).min(most.max(least));
     // Rounded up to a tenth of a CPU, as limits are written.
     let milli = (wanted * 10.0).ceil() as u64 * 100;
+    let recommended = milli as f64 / 1000.0;
     let place = if limit.own {
         String::new()
     } else {
         format!(" of {}", limit.cgroup)
     };
+    let mut evidence = case.evidence();
+    evidence.push(("recommended_cpus", Evidence::Number(recommended)));
     Finding {
         kind: FindingKind::CpuLimitTooLow,
-        severity: if frozen >= 0.5 {
-            Severity::Critical
-        } else {
-            Severity::Warning
-        },
-        confidence: if observation.processes.is_empty() {
-            Confidence::Medium
-        } else {
+        severity: case.severity(),
+        confidence: if processes_known {
             Confidence::High
+        } else {
+            Confidence::Medium
         },
         summary: format!(
             "it used {} of its limit of {} CPUs{place}; {} of the periods ended throttled, and it \
              stood still for {} of the time",
-            words::percent(used / limit.cpus),
+            words::percent(case.used()),
             words::cpus(limit.cpus),
-            words::percent(throttled),
-            words::percent(observation.frozen_ratio()),
+            words::percent(case.throttled),
+            words::percent(case.frozen()),
         ),
-        evidence: vec![
-            ("cpu_limit_cpus", Evidence::Number(limit.cpus)),
-            ("cpu_limit_cgroup", Evidence::Text(limit.cgroup.clone())),
-            ("cpus_used", Evidence::Number(used)),
-            ("recommended_cpus", Evidence::Number(milli as f64 / 1000.0)),
-            ("throttled_ratio", Evidence::Number(throttled)),
-            (
-                "throttled_periods",
-                Evidence::Count(observation.stats.throttle.throttled_periods),
-            ),
-            (
-                "periods",
-                Evidence::Count(observation.stats.throttle.periods),
-            ),
-            ("frozen_ns", Evidence::Count(observation.frozen_ns())),
-            (
-                "throttled_summed_ns",
-                Evidence::Count(observation.stats.throttle.summed_ns),
-            ),
-        ],
+        evidence,
         recommendation: format!(
             "raise the CPU limit{place} to {milli}m (docker: --cpus {}), and look again: the need \
              can be larger than what is seen from below a limit",
-            words::cpus(milli as f64 / 1000.0)
+            words::cpus(recommended)
         ),
     }
 }

@@ -1,32 +1,34 @@
 //! More threads compute at once than the limit has room for: they burn the quota in a part of the
 //! period, and then all of them stand still.
 
-use super::{Observation, Pool, Thresholds, Verdict, is_too_wide, whole_cpus, words};
+use super::{
+    Observation, Thresholds, Verdict,
+    cpu::{Pool, UnderLimit},
+    words,
+};
 use crate::model::{
-    finding::{Confidence, Evidence, Finding, FindingKind, Severity},
-    limits::CpuLimit,
+    finding::{Confidence, Evidence, Finding, FindingKind},
     runtime::Language,
 };
 
 /// Judges an interval.
 pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict {
-    let (Some(limit), Some(pool)) = (observation.cpu_limit, observation.widest_pool()) else {
+    let Some(case) = UnderLimit::of(observation) else {
         return Verdict::Clear;
     };
-    if !is_too_wide(pool.threads, limit, thresholds) {
+    let Some(pool) = case.too_wide(thresholds) else {
         return Verdict::Clear;
-    }
-    let throttled = observation.throttled_ratio();
+    };
     let sched = &observation.stats.sched;
     // What it waits for others says nothing about its own threads.
     let contention = sched.wait_own_ns as f64 / sched.cpu_time_ns.max(1) as f64;
-    let busy = observation.cpus_used() >= limit.cpus * thresholds.limit_unused_ratio;
+    let busy = case.used() >= thresholds.limit_unused_ratio;
     let contends = busy && contention >= thresholds.contention_ratio;
-    if throttled >= thresholds.throttled_ratio || contends {
-        return Verdict::Holds(Box::new(finding(observation, limit, &pool, throttled)));
+    if case.throttled >= thresholds.throttled_ratio || contends {
+        return Verdict::Holds(Box::new(finding(&case, &pool, sched.wait_own_ns)));
     }
     // Half the threshold, so that what hovers about it does not flap.
-    if throttled >= thresholds.throttled_ratio / 2.0
+    if case.throttled >= thresholds.throttled_ratio / 2.0
         || contention >= thresholds.contention_ratio / 2.0 && busy
     {
         Verdict::Between
@@ -35,13 +37,8 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
     }
 }
 
-fn finding(
-    observation: &Observation<'_>,
-    limit: &CpuLimit,
-    pool: &Pool<'_>,
-    throttled: f64,
-) -> Finding {
-    let fitting = whole_cpus(limit);
+fn finding(case: &UnderLimit<'_>, pool: &Pool<'_>, wait_own_ns: u64) -> Finding {
+    let fitting = case.whole_cpus();
     let name = pool.pool.setting;
     let exact = pool.pool.threads.is_exact();
     let about = if exact { "" } else { "an estimated " };
@@ -51,52 +48,31 @@ fn finding(
         pool.process.command,
         pool.process.pid,
         pool.threads,
-        words::cpus(limit.cpus),
-        words::percent(throttled),
-        words::percent(observation.frozen_ratio()),
+        words::cpus(case.limit.cpus),
+        words::percent(case.throttled),
+        words::percent(case.frozen()),
     );
-    let throttle = &observation.stats.throttle;
-    let mut evidence = vec![
-        (
-            "runtime",
-            Evidence::Text(pool.runtime.language.name().to_owned()),
-        ),
-        ("setting", Evidence::Text(name.to_owned())),
+    let text = |text: &str| Evidence::Text(text.to_owned());
+    let mut evidence = case.evidence();
+    evidence.extend([
+        ("runtime", text(pool.runtime.language.name())),
+        ("setting", text(name)),
         ("threads_at_once", Evidence::Count(pool.threads)),
         ("recommended_threads", Evidence::Count(fitting)),
-        ("cpu_limit_cpus", Evidence::Number(limit.cpus)),
-        ("throttled_ratio", Evidence::Number(throttled)),
-        (
-            "throttled_periods",
-            Evidence::Count(throttle.throttled_periods),
-        ),
-        ("periods", Evidence::Count(throttle.periods)),
-        ("frozen_ns", Evidence::Count(observation.frozen_ns())),
-        (
-            "run_queue_wait_own_ns",
-            Evidence::Count(observation.stats.sched.wait_own_ns),
-        ),
-        ("cpus_used", Evidence::Number(observation.cpus_used())),
+        ("run_queue_wait_own_ns", Evidence::Count(wait_own_ns)),
         ("process_pid", Evidence::Count(u64::from(pool.process.pid))),
-        (
-            "process_command",
-            Evidence::Text(pool.process.command.clone()),
-        ),
+        ("process_command", text(&pool.process.command)),
         ("process_threads", Evidence::Count(pool.process.threads)),
-    ];
+    ]);
     if let Some(basis) = pool.pool.threads.basis() {
-        evidence.push(("basis", Evidence::Text(basis.name().to_owned())));
+        evidence.push(("basis", text(basis.name())));
     }
     if let Some(version) = &pool.runtime.version {
-        evidence.push(("runtime_version", Evidence::Text(version.clone())));
+        evidence.push(("runtime_version", text(version)));
     }
     Finding {
         kind: FindingKind::CpuOversubscription,
-        severity: if observation.frozen_ratio() >= 0.5 {
-            Severity::Critical
-        } else {
-            Severity::Warning
-        },
+        severity: case.severity(),
         confidence: if exact {
             Confidence::High
         } else {

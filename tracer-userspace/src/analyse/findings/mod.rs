@@ -5,6 +5,7 @@
 //! begun go on and begins nothing. [`tracker`] makes beginnings and ends of it. The thresholds and
 //! their reasons are in docs/findings.md.
 
+mod cpu;
 mod cpu_limit_too_low;
 mod cpu_oversubscription;
 mod gomemlimit;
@@ -28,7 +29,7 @@ pub use thresholds::Thresholds;
 use crate::model::{
     finding::{Finding, FindingKind},
     limits::CpuLimit,
-    runtime::{Fact, Parallelism, ProcessFacts, Runtime},
+    runtime::{Fact, ProcessFacts, Runtime},
     stats::ContainerStats,
 };
 
@@ -111,64 +112,6 @@ impl<'a> Observation<'a> {
         self.stats.sched.cpu_time_ns as f64 / self.stats.interval_ns.max(1) as f64
     }
 
-    /// How much of the time the limit bit: periods that ended throttled of all periods where the
-    /// limit is its own, and in any case the share of the time in which it was frozen.
-    fn throttled_ratio(&self) -> f64 {
-        let throttle = &self.stats.throttle;
-        let periods = if throttle.periods == 0 {
-            0.0
-        } else {
-            throttle.throttled_periods as f64 / throttle.periods as f64
-        };
-        periods.max(self.frozen_ratio())
-    }
-
-    /// Time in which no thread could run because of a limit; 0 where only sums are known.
-    fn frozen_ns(&self) -> u64 {
-        self.stats.throttle.frozen_ns.unwrap_or(0)
-    }
-
-    /// Share of the time in which no thread could run because of a limit.
-    fn frozen_ratio(&self) -> f64 {
-        self.frozen_ns() as f64 / self.stats.interval_ns.max(1) as f64
-    }
-
-    /// How much the limit took: the time in which it was frozen as a share of all time, or the time
-    /// that its threads were held up as a share of the time that they ran, whichever is more. Periods
-    /// that end throttled just before their end cost nothing and are not in it.
-    fn lost_ratio(&self) -> f64 {
-        let sched = &self.stats.sched;
-        let held_up = sched.throttled_wait_ns as f64 / sched.cpu_time_ns.max(1) as f64;
-        self.frozen_ratio().max(held_up)
-    }
-
-    /// The pool of all processes that computes with the most threads.
-    fn widest_pool(&self) -> Option<Pool<'a>> {
-        self.processes
-            .iter()
-            .flat_map(|process| {
-                process
-                    .runtimes
-                    .iter()
-                    .map(move |runtime| (process, runtime))
-            })
-            .flat_map(|(process, runtime)| {
-                runtime
-                    .pools
-                    .iter()
-                    .filter(|pool| pool.computes)
-                    .filter_map(move |pool| {
-                        Some(Pool {
-                            process,
-                            runtime,
-                            pool,
-                            threads: *pool.threads.value()?,
-                        })
-                    })
-            })
-            .max_by_key(|pool| pool.threads)
-    }
-
     /// The Go programs, with their memory limits.
     fn go_memory_limits(
         &self,
@@ -183,26 +126,4 @@ impl<'a> Observation<'a> {
                 .filter_map(move |runtime| Some((process, runtime, runtime.memory_limit.as_ref()?)))
         })
     }
-}
-
-/// A pool of threads, and whose it is.
-#[derive(Clone, Copy, Debug)]
-struct Pool<'a> {
-    process: &'a ProcessFacts,
-    runtime: &'a Runtime,
-    pool: &'a Parallelism,
-    threads: u64,
-}
-
-/// CPUs that a limit has room for, in whole threads: rounded up, since a thread less could not use
-/// what the limit allows.
-fn whole_cpus(limit: &CpuLimit) -> u64 {
-    (limit.cpus.ceil() as u64).max(1)
-}
-
-/// Whether a pool is wider than a limit has room for. Two threads are never too many: Go's own
-/// default is never below two, so that garbage collection and the program can run beside each other.
-fn is_too_wide(threads: u64, limit: &CpuLimit, thresholds: &Thresholds) -> bool {
-    threads > whole_cpus(limit).max(2)
-        && threads as f64 >= limit.cpus * thresholds.oversubscription_ratio
 }

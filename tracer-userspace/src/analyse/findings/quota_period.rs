@@ -1,11 +1,8 @@
 //! Throttled although less is used than the limit allows: the work comes in bursts that are larger
 //! than the quota of one period.
 
-use super::{Observation, Thresholds, Verdict, is_too_wide, words};
-use crate::model::{
-    finding::{Confidence, Evidence, Finding, FindingKind, Severity},
-    limits::CpuLimit,
-};
+use super::{Observation, Thresholds, Verdict, cpu::UnderLimit, words};
+use crate::model::finding::{Confidence, Evidence, Finding, FindingKind, Severity};
 
 /// The kernel hands out quota to a CPU in slices of this many microseconds
 /// (`sysctl_sched_cfs_bandwidth_slice` in kernel/sched/fair.c). A quota of few slices is used up by
@@ -16,31 +13,23 @@ const USUAL_PERIOD_US: u64 = 100_000;
 
 /// Judges an interval.
 pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict {
-    let Some(limit) = observation.cpu_limit else {
+    let Some(case) = UnderLimit::of(observation) else {
         return Verdict::Clear;
     };
-    let too_wide = |threads| is_too_wide(threads, limit, thresholds);
-    if observation
-        .widest_pool()
-        .is_some_and(|pool| too_wide(pool.threads))
+    if case.too_wide(thresholds).is_some()
+        || case.used() >= thresholds.limit_unused_ratio
+        || case.throttled < thresholds.throttled_ratio / 2.0
     {
         return Verdict::Clear;
     }
-    let throttled = observation.throttled_ratio();
-    let used = observation.cpus_used() / limit.cpus;
-    if used >= thresholds.limit_unused_ratio || throttled < thresholds.throttled_ratio / 2.0 {
-        return Verdict::Clear;
-    }
-    if throttled < thresholds.throttled_ratio
-        || observation.lost_ratio() < thresholds.throttled_ratio
-    {
+    if case.throttled.min(case.lost()) < thresholds.throttled_ratio {
         return Verdict::Between;
     }
-    Verdict::Holds(Box::new(finding(observation, limit, throttled)))
+    Verdict::Holds(Box::new(finding(&case)))
 }
 
-fn finding(observation: &Observation<'_>, limit: &CpuLimit, throttled: f64) -> Finding {
-    let used = observation.cpus_used();
+fn finding(case: &UnderLimit<'_>) -> Finding {
+    let limit = case.limit;
     let recommendation = if limit.period_us < USUAL_PERIOD_US || limit.quota_us < SLICE_US {
         let quota = (limit.cpus * USUAL_PERIOD_US as f64) as u64;
         format!(
@@ -58,6 +47,12 @@ fn finding(observation: &Observation<'_>, limit: &CpuLimit, throttled: f64) -> F
     } else {
         "raise the CPU limit to what the bursts need, or spread the work".to_owned()
     };
+    let mut evidence = case.evidence();
+    evidence.extend([
+        ("quota_us", Evidence::Count(limit.quota_us)),
+        ("period_us", Evidence::Count(limit.period_us)),
+        ("burst_us", Evidence::Count(limit.burst_us)),
+    ]);
     Finding {
         kind: FindingKind::CpuLimitQuotaPeriodMismatch,
         severity: Severity::Warning,
@@ -65,21 +60,13 @@ fn finding(observation: &Observation<'_>, limit: &CpuLimit, throttled: f64) -> F
         summary: format!(
             "{} of the periods ended throttled although it used only {} of its limit of {} CPUs: \
              its work comes in bursts larger than {} ms, the quota of a period of {} ms",
-            words::percent(throttled),
-            words::percent(used / limit.cpus),
+            words::percent(case.throttled),
+            words::percent(case.used()),
             words::cpus(limit.cpus),
             words::cpus(limit.quota_us as f64 / 1000.0),
             words::cpus(limit.period_us as f64 / 1000.0),
         ),
-        evidence: vec![
-            ("cpu_limit_cpus", Evidence::Number(limit.cpus)),
-            ("quota_us", Evidence::Count(limit.quota_us)),
-            ("period_us", Evidence::Count(limit.period_us)),
-            ("burst_us", Evidence::Count(limit.burst_us)),
-            ("cpus_used", Evidence::Number(used)),
-            ("throttled_ratio", Evidence::Number(throttled)),
-            ("frozen_ns", Evidence::Count(observation.frozen_ns())),
-        ],
+        evidence,
         recommendation,
     }
 }

@@ -8,7 +8,7 @@ use crate::model::{
     identity::Identity,
     limits::{MemoryPart, MemorySample},
     oom,
-    runtime::{Basis, GoBuild, Language},
+    runtime::{Basis, GoBuild, Language, Parallelism},
     stats::{IntervalHistograms, SchedStats, ThrottleStats},
 };
 
