@@ -146,11 +146,18 @@ impl Cgroup {
     /// Lets it have the CPUs before everybody else, up to its quota: what is measured is the quota
     /// then, also on a machine that is busy with other things.
     pub fn prefer(&self) -> Result<()> {
+        self.weigh(262_144)
+    }
+
+    /// Sets its weight in the CPU shares of cgroup v1, of which 1,024 are usual and 262,144 the most.
+    pub fn weigh(&self, shares: u32) -> Result<()> {
         let (version, dir) = self.controller_dir("cpu")?;
         if version == 2 {
-            write(&dir.join("cpu.weight"), "10000")
+            // 100 are usual there, and 10,000 the most.
+            let weight = (u64::from(shares) * 100 / 1024).clamp(1, 10_000);
+            write(&dir.join("cpu.weight"), &weight.to_string())
         } else {
-            write(&dir.join("cpu.shares"), "262144")
+            write(&dir.join("cpu.shares"), &shares.to_string())
         }
     }
 

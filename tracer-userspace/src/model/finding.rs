@@ -11,6 +11,8 @@ pub enum FindingKind {
     CpuLimitTooLow,
     /// Less is used than the limit allows, but not evenly enough for its period.
     CpuLimitQuotaPeriodMismatch,
+    /// Others run while its threads wait for a CPU.
+    NoisyNeighbour,
     /// What cannot be given back is close to the memory limit.
     MemoryNearLimit,
     /// What cannot be given back grows steadily.
@@ -25,10 +27,11 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::CpuOversubscription,
         Self::CpuLimitTooLow,
         Self::CpuLimitQuotaPeriodMismatch,
+        Self::NoisyNeighbour,
         Self::MemoryNearLimit,
         Self::MemoryLeakSuspected,
         Self::MemorySpike,
@@ -42,6 +45,7 @@ impl FindingKind {
             Self::CpuOversubscription => "cpu_oversubscription",
             Self::CpuLimitTooLow => "cpu_limit_too_low",
             Self::CpuLimitQuotaPeriodMismatch => "cpu_limit_quota_period_mismatch",
+            Self::NoisyNeighbour => "noisy_neighbour",
             Self::MemoryNearLimit => "memory_near_limit",
             Self::MemoryLeakSuspected => "memory_leak_suspected",
             Self::MemorySpike => "memory_spike",

@@ -31,6 +31,8 @@ pub struct Neighbour {
     pub container: SharedIdentity,
     /// How long they were waited for, in nanoseconds.
     pub wait_ns: u64,
+    /// CPU time that they used in the interval, in nanoseconds; `None` where they have no slot.
+    pub cpu_time_ns: Option<u64>,
 }
 
 /// Scheduling in one interval.

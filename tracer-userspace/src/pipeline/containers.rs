@@ -121,7 +121,10 @@ impl Containers {
                 }
             }
         }
-        for (owner, neighbours) in neighbours(slots.read_neighbours(tracer), index) {
+        let waited = neighbours(slots.read_neighbours(tracer), index, |running| {
+            Some(sums.get(&running)?.sched.cpu_time_ns)
+        });
+        for (owner, neighbours) in waited {
             if let Some(stats) = sums.get_mut(&owner) {
                 stats.neighbours = neighbours;
             }
@@ -144,7 +147,11 @@ impl Containers {
 }
 
 /// The worst neighbours of each container, the nested cgroups of both added up.
-fn neighbours(waited: Vec<WaitedFor>, index: &CgroupIndex) -> HashMap<CgroupKey, Vec<Neighbour>> {
+fn neighbours(
+    waited: Vec<WaitedFor>,
+    index: &CgroupIndex,
+    cpu_time_ns: impl Fn(CgroupKey) -> Option<u64>,
+) -> HashMap<CgroupKey, Vec<Neighbour>> {
     let mut sums: HashMap<CgroupKey, HashMap<Option<CgroupKey>, u64>> = HashMap::new();
     for pair in waited {
         let owner = index.owner(pair.waiting);
@@ -161,6 +168,7 @@ fn neighbours(waited: Vec<WaitedFor>, index: &CgroupIndex) -> HashMap<CgroupKey,
             .map(|(running, wait_ns)| Neighbour {
                 container: super::compose::identity_of(index, running),
                 wait_ns,
+                cpu_time_ns: running.and_then(&cpu_time_ns),
             })
             .collect()
     };

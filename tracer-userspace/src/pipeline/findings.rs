@@ -6,7 +6,8 @@ use std::{collections::HashMap, time::Duration};
 use super::containers::Files;
 use crate::{
     analyse::findings::{
-        Observation, Thresholds, history::MemoryHistory, oom_verdict, tracker::Tracker,
+        Observation, Thresholds, history::MemoryHistory, noisy_neighbour, oom_verdict,
+        tracker::Tracker,
     },
     identity::index::CgroupIndex,
     kernel::process_memory,
@@ -116,11 +117,12 @@ impl Findings {
         }
         let path = &stats.container.cgroup_path;
         let cpu_limit = files.cpu.as_ref().and_then(|files| files.cpu_limit(path));
-        if cpu_limit.is_none() && !self.watched.contains_key(&owner) {
-            return Vec::new();
-        }
-        if self.watched.len() >= MOST_WATCHED && !self.watched.contains_key(&owner) {
-            return Vec::new();
+        if !self.watched.contains_key(&owner) {
+            // Without any limit only its neighbours can be what is wrong.
+            let matters = cpu_limit.is_some() || waits_for_others(stats, &self.thresholds);
+            if !matters || self.watched.len() >= MOST_WATCHED {
+                return Vec::new();
+            }
         }
         let watched = self.watched.entry(owner).or_default();
         watched.container = stats.container.clone();
@@ -150,9 +152,14 @@ impl Findings {
             history: &watched.history,
             processes: &watched.processes,
         };
-        watched
+        let events = watched
             .tracker
-            .observe(&observation, &self.thresholds, now_ns)
+            .observe(&observation, &self.thresholds, now_ns);
+        let limited = cpu_limit.is_some() || watched.memory_limit.is_some();
+        if !limited && watched.tracker.is_at_rest() {
+            self.watched.remove(&owner);
+        }
+        events
     }
 
     /// Judges those that did nothing in the interval: their memory is there all the same, and what
@@ -170,8 +177,7 @@ impl Findings {
         let mut idle = Vec::new();
         for (key, watched) in &mut self.watched {
             let judged = std::mem::take(&mut watched.judged);
-            let matters =
-                watched.memory_limit.is_some() || watched.tracker.active().next().is_some();
+            let matters = watched.memory_limit.is_some() || !watched.tracker.is_at_rest();
             if !judged && matters && index.is_live(*key) {
                 idle.push((*key, watched.container.clone()));
             }
@@ -247,6 +253,18 @@ impl Findings {
 /// Cgroups that stand for something that runs, and not for a group of such.
 const fn is_watched(level: Level) -> bool {
     matches!(level, Level::Container | Level::Service | Level::Other)
+}
+
+/// Whether a container without a limit waits for others long enough to be watched.
+fn waits_for_others(stats: &ContainerStats, thresholds: &Thresholds) -> bool {
+    let observation = Observation {
+        stats,
+        cpu_limit: None,
+        memory_limit: None,
+        history: &MemoryHistory::default(),
+        processes: &[],
+    };
+    noisy_neighbour::may_hold(&observation, thresholds)
 }
 
 /// Whether the CPU limit bites or may soon, so that a look into the processes is worth its cost.

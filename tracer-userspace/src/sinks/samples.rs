@@ -194,6 +194,7 @@ pub fn stats() -> ContainerStats {
                 ..Identity::default()
             }),
             wait_ns: 1_800_000,
+            cpu_time_ns: Some(1_200_000_000),
         }],
     }
 }

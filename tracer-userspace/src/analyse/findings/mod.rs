@@ -13,6 +13,7 @@ pub mod history;
 mod memory_leak;
 mod memory_near_limit;
 mod memory_spike;
+pub mod noisy_neighbour;
 pub mod oom_verdict;
 mod page_cache;
 mod quota_period;
@@ -70,7 +71,7 @@ struct Rule {
 }
 
 /// All rules. Those that look at a single interval must hold in two: one burst is no state.
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     rule(
         FindingKind::CpuOversubscription,
         cpu_oversubscription::judge,
@@ -82,6 +83,7 @@ const RULES: [Rule; 8] = [
         quota_period::judge,
         2,
     ),
+    rule(FindingKind::NoisyNeighbour, noisy_neighbour::judge, 2),
     rule(FindingKind::MemoryNearLimit, memory_near_limit::judge, 1),
     rule(FindingKind::MemoryLeakSuspected, memory_leak::judge, 1),
     rule(FindingKind::MemorySpike, memory_spike::judge, 1),

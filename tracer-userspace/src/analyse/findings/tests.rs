@@ -1,5 +1,7 @@
 //! Each rule on intervals whose truth is known, and beginnings and ends over many of them.
 
+mod neighbours;
+
 use std::sync::Arc;
 
 use super::{history::MemoryHistory, tracker::Tracker, *};
@@ -300,7 +302,7 @@ fn findings_begin_and_end_and_do_not_flap() {
         (12, FindingPhase::End, Some(9 * SECOND)),
     ];
     assert_eq!(told, expected);
-    assert!(tracker.active().next().is_none());
+    assert!(tracker.is_at_rest());
     tracker.observe(&bad.observation(), &Thresholds::default(), 1);
     tracker.observe(&bad.observation(), &Thresholds::default(), 2);
     assert_eq!(tracker.end(&bad.stats.container, 9)[0].lasted_ns, Some(7));

@@ -15,6 +15,10 @@ pub struct Thresholds {
     pub limit_used_ratio: f64,
     /// Share of the limit below which throttling is a matter of its period.
     pub limit_unused_ratio: f64,
+    /// Share of the time in which its threads ran or wanted to that they waited for others.
+    pub neighbour_wait_ratio: f64,
+    /// Threads that waited for others at a time, on average.
+    pub neighbour_wait_threads: f64,
     /// Share of the memory limit from which on memory is near it.
     pub near_limit_ratio: f64,
     /// Shortest time of a steady growth, in seconds.
@@ -42,6 +46,8 @@ impl Default for Thresholds {
             limit_too_low_ratio: 0.25,
             limit_used_ratio: 0.85,
             limit_unused_ratio: 0.6,
+            neighbour_wait_ratio: 0.25,
+            neighbour_wait_threads: 0.1,
             near_limit_ratio: 0.8,
             leak_window_seconds: 40.0,
             leak_steadiness: 0.8,
@@ -56,7 +62,7 @@ impl Default for Thresholds {
 
 impl Thresholds {
     /// All of them by name.
-    fn named(&mut self) -> [(&'static str, &mut f64); 14] {
+    fn named(&mut self) -> [(&'static str, &mut f64); 16] {
         [
             ("throttled-ratio", &mut self.throttled_ratio),
             ("oversubscription-ratio", &mut self.oversubscription_ratio),
@@ -64,6 +70,8 @@ impl Thresholds {
             ("limit-too-low-ratio", &mut self.limit_too_low_ratio),
             ("limit-used-ratio", &mut self.limit_used_ratio),
             ("limit-unused-ratio", &mut self.limit_unused_ratio),
+            ("neighbour-wait-ratio", &mut self.neighbour_wait_ratio),
+            ("neighbour-wait-threads", &mut self.neighbour_wait_threads),
             ("near-limit-ratio", &mut self.near_limit_ratio),
             ("leak-window-seconds", &mut self.leak_window_seconds),
             ("leak-steadiness", &mut self.leak_steadiness),

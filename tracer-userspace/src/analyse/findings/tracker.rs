@@ -85,12 +85,9 @@ impl Tracker {
         ended
     }
 
-    /// What holds now.
-    pub fn active(&self) -> impl Iterator<Item = &Finding> {
-        self.states
-            .values()
-            .filter_map(|state| state.active.as_ref())
-            .map(|(_, finding)| finding)
+    /// Whether nothing holds or is about to begin.
+    pub fn is_at_rest(&self) -> bool {
+        self.states.is_empty()
     }
 }
 

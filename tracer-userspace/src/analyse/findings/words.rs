@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::model::identity::Identity;
+
 /// A number of CPUs: `2`, `0.5`, `1.25`.
 pub fn cpus(cpus: f64) -> String {
     let mut text = format!("{cpus:.2}");
@@ -59,9 +61,44 @@ pub fn seconds(seconds: f64) -> String {
     text
 }
 
+/// What names a container in a command that is to be pasted into a shell: its name, or its id where
+/// the name has anything that a shell or an option parser could take for its own. Names come from
+/// outside.
+pub struct Pasteable<'a>(pub Option<&'a str>);
+
+impl<'a> Pasteable<'a> {
+    /// Of whom.
+    pub fn of(who: &'a Identity) -> Self {
+        let names = [who.container_name.as_deref(), who.container_id.as_deref()];
+        Self(names.into_iter().flatten().find(|name| is_plain(name)))
+    }
+}
+
+/// Whether a word means only itself to a shell and to a program that takes options.
+pub fn is_plain(word: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.@:/-".contains(&byte);
+    word.bytes().all(plain) && word.starts_with(|first: char| first.is_ascii_alphanumeric())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_a_shell_would_act_on_is_not_pasted() {
+        let mut who = Identity {
+            container_name: Some("web-1.blue".to_owned()),
+            container_id: Some("4f2a".to_owned()),
+            ..Identity::default()
+        };
+        assert_eq!(Pasteable::of(&who).0, Some("web-1.blue"));
+        for hostile in ["$(reboot)", "--help", "a b", "a;b", "a\nb", "", "é"] {
+            who.container_name = Some(hostile.to_owned());
+            assert_eq!(Pasteable::of(&who).0, Some("4f2a"), "{hostile:?}");
+        }
+        who.container_id = None;
+        assert_eq!(Pasteable::of(&who).0, None);
+    }
 
     #[test]
     fn numbers_are_short() {

@@ -91,6 +91,7 @@ impl Serialize for NeighbourFields<'_> {
         let mut fields = Fields(serializer.serialize_map(None)?);
         identity::write(&mut fields, &self.0.container)?;
         fields.put("wait_ns", &self.0.wait_ns)?;
+        fields.maybe("cpu_time_ns", self.0.cpu_time_ns)?;
         fields.0.end()
     }
 }
