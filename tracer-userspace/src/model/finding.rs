@@ -13,6 +13,8 @@ pub enum FindingKind {
     CpuLimitQuotaPeriodMismatch,
     /// Others run while its threads wait for a CPU.
     NoisyNeighbour,
+    /// It is restarted again and again.
+    RestartLoop,
     /// What cannot be given back is close to the memory limit.
     MemoryNearLimit,
     /// What cannot be given back grows steadily.
@@ -27,11 +29,12 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::CpuOversubscription,
         Self::CpuLimitTooLow,
         Self::CpuLimitQuotaPeriodMismatch,
         Self::NoisyNeighbour,
+        Self::RestartLoop,
         Self::MemoryNearLimit,
         Self::MemoryLeakSuspected,
         Self::MemorySpike,
@@ -46,6 +49,7 @@ impl FindingKind {
             Self::CpuLimitTooLow => "cpu_limit_too_low",
             Self::CpuLimitQuotaPeriodMismatch => "cpu_limit_quota_period_mismatch",
             Self::NoisyNeighbour => "noisy_neighbour",
+            Self::RestartLoop => "restart_loop",
             Self::MemoryNearLimit => "memory_near_limit",
             Self::MemoryLeakSuspected => "memory_leak_suspected",
             Self::MemorySpike => "memory_spike",
@@ -108,6 +112,8 @@ pub enum Evidence {
     Number(f64),
     /// A name; text from outside.
     Text(String),
+    /// Several of a kind, each with facts of its own.
+    List(Vec<Vec<(&'static str, Evidence)>>),
 }
 
 /// What is wrong.

@@ -11,12 +11,14 @@ mod findings;
 mod group_kills;
 mod outputs;
 mod own_cost;
+mod restarts;
 mod slots;
 mod state;
 mod unnamed;
 mod waiting;
 
 use findings::Findings;
+use restarts::RestartWatch;
 
 pub use filter::ContainerFilter;
 pub use outputs::{EventFormat, OutputOptions, Outputs};
@@ -107,12 +109,10 @@ pub async fn run(
         .iter()
         .partition(|program| program.starts_with("cgroup_"));
     tracer.attach(&first)?;
-    let findings = Findings::new(
-        options.thresholds,
-        outputs.wants(EventKind::Finding),
-        options.interval,
-    );
-    let mut pipeline = Pipeline::new(tracer, host, plan, options.slots, findings);
+    let judges = outputs.wants(EventKind::Finding);
+    let findings = Findings::new(options.thresholds, judges, options.interval);
+    let restarts = RestartWatch::new(options.thresholds, judges);
+    let mut pipeline = Pipeline::new(tracer, host, plan, options.slots, findings, restarts);
     pipeline.walk();
     pipeline.tracer_mut().attach(&rest)?;
     pipeline.tracer_mut().finish_attaching();

@@ -17,6 +17,7 @@ use super::{
     group_kills::GroupKills,
     outputs::Outputs,
     own_cost::OwnCost,
+    restarts::RestartWatch,
     slots::SlotTable,
     unnamed::Unnamed,
     waiting::WaitingRoom,
@@ -57,6 +58,7 @@ pub struct Pipeline {
     judge: OomJudge,
     containers: Containers,
     findings: Findings,
+    restarts: RestartWatch,
     waiting: WaitingRoom,
     unnamed: Unnamed,
     exits: Exits,
@@ -90,6 +92,7 @@ impl Pipeline {
         plan: &Plan,
         slots: u32,
         findings: Findings,
+        restarts: RestartWatch,
     ) -> Self {
         let slot_hierarchy = host.cgroups.slots().map_or(0, |hierarchy| hierarchy.id);
         let memory = host.cgroups.with_controller("memory");
@@ -106,6 +109,7 @@ impl Pipeline {
             judge: OomJudge::default(),
             containers: Containers::default(),
             findings,
+            restarts,
             waiting: WaitingRoom::default(),
             unnamed: Unnamed::default(),
             exits: Exits::default(),
@@ -260,6 +264,8 @@ impl Pipeline {
                 .gone(&mut self.tracer, key.id, now + SLOT_GRACE_NS);
         }
         self.slots.free(&mut self.tracer, now);
+        let stable = self.restarts.interval(now);
+        self.tell_findings(stable, now, outputs)?;
         for change in self.index.expire(now) {
             self.changed(change, now, outputs)?;
         }
@@ -306,7 +312,8 @@ impl Pipeline {
             self.put(at, body, outputs)?;
         }
         let now = self.read_slots(outputs)?;
-        let ended = self.findings.stop(now);
+        let mut ended = self.findings.stop(now);
+        ended.extend(self.restarts.stop(now));
         self.tell_findings(ended, now, outputs)?;
         for (at, body) in self.waiting.expired(None) {
             self.put(at, body, outputs)?;

@@ -17,6 +17,7 @@ pub mod noisy_neighbour;
 pub mod oom_verdict;
 mod page_cache;
 mod quota_period;
+pub mod restart_loop;
 pub mod slope;
 #[cfg(test)]
 mod tests;

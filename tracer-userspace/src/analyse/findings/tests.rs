@@ -1,6 +1,7 @@
 //! Each rule on intervals whose truth is known, and beginnings and ends over many of them.
 
 mod neighbours;
+mod restarts;
 
 use std::sync::Arc;
 

@@ -19,6 +19,10 @@ pub struct Thresholds {
     pub neighbour_wait_ratio: f64,
     /// Threads that waited for others at a time, on average.
     pub neighbour_wait_threads: f64,
+    /// Restarts in a row from which on they are a loop.
+    pub restart_loop_restarts: f64,
+    /// How long a container has to be up to be out of it, in seconds.
+    pub restart_stable_seconds: f64,
     /// Share of the memory limit from which on memory is near it.
     pub near_limit_ratio: f64,
     /// Shortest time of a steady growth, in seconds.
@@ -48,6 +52,8 @@ impl Default for Thresholds {
             limit_unused_ratio: 0.6,
             neighbour_wait_ratio: 0.25,
             neighbour_wait_threads: 0.1,
+            restart_loop_restarts: 3.0,
+            restart_stable_seconds: 600.0,
             near_limit_ratio: 0.8,
             leak_window_seconds: 40.0,
             leak_steadiness: 0.8,
@@ -62,7 +68,7 @@ impl Default for Thresholds {
 
 impl Thresholds {
     /// All of them by name.
-    fn named(&mut self) -> [(&'static str, &mut f64); 16] {
+    fn named(&mut self) -> [(&'static str, &mut f64); 18] {
         [
             ("throttled-ratio", &mut self.throttled_ratio),
             ("oversubscription-ratio", &mut self.oversubscription_ratio),
@@ -72,6 +78,8 @@ impl Thresholds {
             ("limit-unused-ratio", &mut self.limit_unused_ratio),
             ("neighbour-wait-ratio", &mut self.neighbour_wait_ratio),
             ("neighbour-wait-threads", &mut self.neighbour_wait_threads),
+            ("restart-loop-restarts", &mut self.restart_loop_restarts),
+            ("restart-stable-seconds", &mut self.restart_stable_seconds),
             ("near-limit-ratio", &mut self.near_limit_ratio),
             ("leak-window-seconds", &mut self.leak_window_seconds),
             ("leak-steadiness", &mut self.leak_steadiness),
@@ -97,6 +105,11 @@ impl Thresholds {
             }
             None => Err(format!("there are {}", names.join(", "))),
         }
+    }
+
+    /// How long a container has to be up to be in no loop, in nanoseconds.
+    pub fn restart_stable_ns(&self) -> u64 {
+        (self.restart_stable_seconds * 1e9) as u64
     }
 
     /// The shortest time of a steady growth, in nanoseconds.

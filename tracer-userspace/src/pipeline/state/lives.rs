@@ -29,6 +29,13 @@ impl Pipeline {
             let ended = self.findings.removed(change.key, monotonic_ns);
             self.tell_findings(ended, monotonic_ns, outputs)?;
         }
+        let runs = matches!(
+            change.kind,
+            ChangeKind::Started { born_ns: Some(_) } | ChangeKind::Renamed
+        );
+        if runs && container.level == Level::Container && self.index.is_live(change.key) {
+            self.restarts.started(&container, monotonic_ns);
+        }
         match change.kind {
             // A reason is no name: another source may still have one.
             ChangeKind::Renamed
@@ -66,8 +73,10 @@ impl Pipeline {
             }
             ChangeKind::Removed { lifetime_ns } if container.level == Level::Container => {
                 let now = clock_ns(ClockId::Monotonic);
+                let wanted =
+                    [EventKind::ContainerExit, EventKind::Finding].map(|kind| outputs.wants(kind));
                 let report_may_come =
-                    self.index.exit_may_come(&container) && outputs.wants(EventKind::ContainerExit);
+                    self.index.exit_may_come(&container) && wanted.contains(&true);
                 let gone = Gone {
                     key: change.key,
                     container,
@@ -139,9 +148,12 @@ impl Pipeline {
             if let Some(container) = self.index.identity(gone.key) {
                 life.container = container;
             }
-            life.restart_count = life.restart_count.or(life.container.restart_count);
             let at = gone.monotonic_ns;
+            // By the count that came with the end: what was known before says nothing of it.
+            let found = self.restarts.ended(&life, at);
+            life.restart_count = life.restart_count.or(life.container.restart_count);
             self.emit(at, EventBody::ContainerExit(life), outputs)?;
+            self.tell_findings(found, at, outputs)?;
         }
         Ok(())
     }

@@ -36,6 +36,10 @@ impl Serialize for Facts<'_> {
                 Evidence::Count(count) => fields.put(name, count)?,
                 Evidence::Number(number) => fields.float(name, *number)?,
                 Evidence::Text(text) => fields.put(name, &Bounded(text))?,
+                Evidence::List(list) => {
+                    let list: Vec<Facts<'_>> = list.iter().map(|facts| Facts(facts)).collect();
+                    fields.put(name, &list)?;
+                }
             }
         }
         fields.0.end()
