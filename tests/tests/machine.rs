@@ -170,7 +170,7 @@ fn throttling_while_a_cpu_comes_and_goes() -> Result<()> {
     if !is_guest("throttling_while_a_cpu_comes_and_goes") {
         return Ok(());
     }
-    throttled(|| unplug(6))
+    throttled(|| unplug(3))
 }
 
 #[test]
@@ -180,11 +180,11 @@ fn switches_while_a_cpu_comes_and_goes() -> Result<()> {
     }
     let listener = Listener::start(&LISTENING)?;
     let cgroup = Cgroup::new("machine")?;
-    let args = ["spin", "--threads", "4", "--ms", "4000"];
+    let args = ["spin", "--threads", "4", "--ms", "2500"];
     let mut workload = Workload::start_in(&cgroup, &args)?;
     let before = Snapshot::at_rest(&cgroup)?;
     workload.go()?;
-    unplug(5)?;
+    unplug(3)?;
     workload.result_within(Duration::from_mins(1))?;
     workload.wait_asleep()?;
     let kernel = Snapshot::at_rest(&cgroup)?.since(&before);
