@@ -95,7 +95,7 @@ impl Workload {
         self.command_line.iter().map(String::as_str)
     }
 
-    /// Raises the likelihood that the kernel picks this process (0 to 1000).
+    /// Sets the likelihood that the kernel picks this process (-1000, never, to 1000).
     pub fn set_oom_score_adj(&self, adj: i32) -> Result<()> {
         fs::write(
             format!("/proc/{}/oom_score_adj", self.pid()),

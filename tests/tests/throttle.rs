@@ -94,11 +94,21 @@ fn under_a_throttled_parent() -> Result<()> {
     // Up to 6.11 a run queue in which nobody waits is accounted too.
     let of_parent = events.with("throttle.cgroup", &parent.path());
     let of_parent = of_parent.choose(|line| line.value["throttle.threads"] != 0);
-    assert!(!of_parent.0.is_empty(), "nobody was held up");
+    // Up to 6.17 a whole group is taken off its CPU, also where none of its threads was running; then
+    // nobody was seen leaving, and the quota's own cgroup is named.
+    let mut seen = 0;
     for event in &of_parent.0 {
-        assert_eq!(event.text("throttle.held.cgroup")?, child.path());
-        assert_eq!(event.cgroup(), child.path());
+        let held = event.text("throttle.held.cgroup")?;
+        assert_eq!(event.cgroup(), held);
+        if held == child.path() {
+            seen += 1;
+        } else {
+            assert_eq!(held, parent.path(), "{}", event.value);
+        }
     }
+    println!("{seen} of {} name who was held", of_parent.0.len());
+    assert!(seen * 10 >= of_parent.0.len() * 9, "who was held up?");
+    assert!(seen > 0, "nobody was held up");
     assert!(events.with("throttle.cgroup", &child.path()).0.is_empty());
     Ok(())
 }

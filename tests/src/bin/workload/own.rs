@@ -22,6 +22,15 @@ pub fn set_comm(name: &str) -> Result<()> {
     rustix::thread::set_name(&name).context("PR_SET_NAME")
 }
 
+/// For a process that lives on where the victim's memory comes free too late, which would have the
+/// kernel kill everybody in the cgroup (`OOM_SCORE_ADJ_MIN`, include/uapi/linux/oom.h).
+pub const NEVER_KILLED: i32 = -1000;
+
+/// Sets how likely the kernel is to pick this process.
+pub fn set_oom_score_adj(adj: i32) -> Result<()> {
+    fs::write("/proc/self/oom_score_adj", adj.to_string()).context("setting oom_score_adj")
+}
+
 /// Has all new memory of this process come from one of the machine's nodes (set_mempolicy(2)).
 pub fn bind_memory(node: u32) -> Result<()> {
     const MPOL_BIND: libc::c_long = 2;
