@@ -228,6 +228,8 @@ pub struct TaskWait {
     /// The task's address (without the mark) xor its `run_delay`: two CPUs that write one entry at
     /// one moment leave something that does not fit together.
     pub check: u64,
+    /// The CPU where it was held up, of use while [`TASK_PARKED`] is set.
+    pub parked_cpu: u64,
 }
 
 impl TaskWait {

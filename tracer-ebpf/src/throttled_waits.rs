@@ -206,11 +206,24 @@ fn wait_for_ancestor(slot: u32, ns: u64) {
     }
 }
 
-/// `task`, of `slot`, was held up for `ns` on a CPU that it has left since: nothing there says any
-/// more by which level. It was one above the slot's if none of the slot's has a quota.
+/// `task`, of `slot`, was held up on `cpu` and waited `ns` for it, but was put on a queue of another
+/// CPU at `until` (0: unknown). Returns how much of that it was held up: up to the end of the last
+/// interval there, if that lies within the wait; else it was moved while it was held up. Nothing says
+/// any more by which level: it was one above the slot's if none of the slot's has a quota.
 #[inline(never)]
 #[unsafe(export_name = "throttle_moved_while_held")]
-pub extern "C" fn moved_while_held(task: u64, slot: u32, ns: u64) -> u32 {
+pub extern "C" fn moved_while_held(task: u64, slot: u32, ns: u64, until: u64, cpu: u32) -> u64 {
+    let mut held = ns;
+    if until > ns
+        && let Some(state) = CPU_STATES.get_ptr(cpu)
+    {
+        // SAFETY: an element of the array; an aligned word, which that CPU may be writing.
+        let last_end = unsafe { (&raw const (*state).last_end).read_volatile() };
+        let began = until - ns;
+        if last_end > began && last_end < until {
+            held = last_end - began;
+        }
+    }
     let mut entity = Task(task).entity();
     for _ in 0..LEVELS {
         let cfs_rq = entity.cfs_rq();
@@ -219,13 +232,13 @@ pub extern "C" fn moved_while_held(task: u64, slot: u32, ns: u64) -> u32 {
         }
         let group = cfs_rq.task_group();
         if group.bandwidth().quota_ns() != u64::MAX && look_up(group.cgroup().id()) == slot {
-            return 0;
+            return held;
         }
         entity = entity.parent();
         if entity.0 == 0 {
             break;
         }
     }
-    wait_for_ancestor(slot, ns);
-    1
+    wait_for_ancestor(slot, held);
+    held
 }

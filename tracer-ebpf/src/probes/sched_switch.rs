@@ -179,11 +179,7 @@ fn missed_arrival(
                 counts.wait_ns += wait;
                 counts.waits += 1;
                 record(slot, HIST_RUN_QUEUE_WAIT, wait);
-                *entry = TaskWait {
-                    task,
-                    run_delay,
-                    check: task ^ run_delay,
-                };
+                note(entry, task, run_delay);
             }
         }
     }
@@ -271,16 +267,13 @@ fn wait_of(next: u64, pid: u32, slot: u32, prev_slot: u32, cpu: u32, state: &mut
         if (elsewhere as i64) > 0 {
             wait += elsewhere;
             if parked {
-                throttled += elsewhere;
-                throttled_waits::moved_while_held(task, slot, elsewhere);
+                let there = entry.parked_cpu as u32;
+                throttled +=
+                    throttled_waits::moved_while_held(task, slot, elsewhere, queued, there);
             }
         }
     }
-    *entry = TaskWait {
-        task,
-        run_delay: after,
-        check: task ^ after,
-    };
+    note(entry, task, after);
     if wait == 0 && queued == 0 {
         return;
     }
@@ -290,6 +283,15 @@ fn wait_of(next: u64, pid: u32, slot: u32, prev_slot: u32, cpu: u32, state: &mut
         counts.waits += 1;
         record(slot, HIST_RUN_QUEUE_WAIT, wait - throttled);
     }
+}
+
+/// Notes that `task` has waited `run_delay` so far, and is not held up.
+#[inline(always)]
+fn note(entry: &mut TaskWait, task: u64, run_delay: u64) {
+    // Word by word: where it was held up is written only then.
+    entry.task = task;
+    entry.run_delay = run_delay;
+    entry.check = task ^ run_delay;
 }
 
 /// A thread that has been put on a CPU `arrivals` times so far: before the first it had waited for
