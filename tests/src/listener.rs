@@ -51,6 +51,11 @@ impl Listener {
         Ok(Self { agent, from })
     }
 
+    /// Process id of the program.
+    pub fn pid(&self) -> u32 {
+        self.agent.pid()
+    }
+
     /// The lines up to now.
     pub fn events(&self) -> Events {
         self.agent.events_from(self.from)

@@ -11,6 +11,7 @@ use limitscope_tests::{
     events::Line,
     listener::Listener,
     referee::{cpu_stat, schedstat::Snapshot},
+    wait,
     workload::Workload,
 };
 
@@ -34,7 +35,11 @@ fn a_process_of_50_ms_is_told_after_its_cgroup_is_gone() -> Result<()> {
     workload.run()?;
     let counters = Snapshot::at_rest(&cgroup)?;
     assert!(workload.exit()?.success());
-    let usage = cpu_stat::usage_ns(&cgroup)? - before;
+    // Its last switch can come after its end was told to its parent.
+    let calm = Duration::from_millis(50);
+    let usage = wait::until_at_rest("CPU time of the cgroup", calm, wait::PATIENCE, || {
+        cpu_stat::usage_ns(&cgroup)
+    })? - before;
     cgroup.remove()?;
     let events = listener.finish()?.kind("container_stats").cgroup(&path);
     let ours = events.sum("sched.cpu_time_ns")?;

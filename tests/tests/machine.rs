@@ -58,6 +58,8 @@ fn kill(
     cause: impl FnOnce(&Cgroup, &mut Workload) -> Result<()>,
 ) -> Result<()> {
     let stage = Stage::set()?;
+    // Where the victim's memory comes free too late, the kernel kills on.
+    stage.spare_us()?;
     let cgroup = Cgroup::new("machine")?;
     let args = [args, &["--comm", command]].concat();
     let mut workload = Workload::start_in(&cgroup, &args)?;

@@ -15,9 +15,9 @@ use limitscope_tests::{
 };
 
 /// Frozen time begins when the program at the switch has found that nothing runs any more, the
-/// kernel's clock of the interval a little before the switch. An emulated CPU takes 1 to 2 ms for it,
-/// of intervals of 75 ms: 1.7 to 3.1 % were seen.
-const EMULATED_FROZEN: f64 = 5.0;
+/// kernel's clock of the interval a little before the switch. An emulated CPU takes 1 to 4 ms for it,
+/// of intervals of 75 ms: 1.7 to 5.1 % were seen.
+const EMULATED_FROZEN: f64 = 10.0;
 const MS_100: Duration = Duration::from_millis(100);
 
 #[test]

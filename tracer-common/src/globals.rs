@@ -130,6 +130,8 @@ offsets! {
     // Quotas.
     TG_CFS_BANDWIDTH = "task_group".["cfs_bandwidth"] for CpuThrottle;
     TG_CSS = "task_group".["css"] for CpuThrottle;
+    // Array with the group's run queue of each CPU.
+    TG_CFS_RQ = "task_group".["cfs_rq"];
     CFS_B_QUOTA = "cfs_bandwidth".["quota"] for CpuThrottle;
     CFS_B_PERIOD = "cfs_bandwidth".["period"] for CpuThrottle;
     CFS_B_PERIOD_TIMER = "cfs_bandwidth".["period_timer"] for CpuThrottle;

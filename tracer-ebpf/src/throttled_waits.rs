@@ -207,23 +207,20 @@ fn wait_for_ancestor(slot: u32, ns: u64) {
 }
 
 /// `task`, of `slot`, was held up on `cpu` and waited `ns` for it, but was put on a queue of another
-/// CPU at `until` (0: unknown). Returns how much of that it was held up: up to the end of the last
-/// interval there, if that lies within the wait; else it was moved while it was held up. Nothing says
+/// CPU at `until` (0: unknown). Returns how much of that it was held up: what the intervals there
+/// cover, or all of it where none is known, since it was moved while it was held up. Then nothing says
 /// any more by which level: it was one above the slot's if none of the slot's has a quota.
 #[inline(never)]
 #[unsafe(export_name = "throttle_moved_while_held")]
 pub extern "C" fn moved_while_held(task: u64, slot: u32, ns: u64, until: u64, cpu: u32) -> u64 {
-    let mut held = ns;
-    if until > ns
-        && let Some(state) = CPU_STATES.get_ptr(cpu)
-    {
-        // SAFETY: an element of the array; an aligned word, which that CPU may be writing.
-        let last_end = unsafe { (&raw const (*state).last_end).read_volatile() };
-        let began = until - ns;
-        if last_end > began && last_end < until {
-            held = last_end - began;
-        }
-    }
+    let Some(covers) = COVERS.get_ptr_mut(0) else {
+        return ns;
+    };
+    // SAFETY: as in `part_of_wait`, which is done with it.
+    let covers = unsafe { &mut *covers };
+    clear(&mut covers.all);
+    clear(&mut covers.own);
+    let mut limited = false;
     let mut entity = Task(task).entity();
     for _ in 0..LEVELS {
         let cfs_rq = entity.cfs_rq();
@@ -231,14 +228,24 @@ pub extern "C" fn moved_while_held(task: u64, slot: u32, ns: u64, until: u64, cp
             break;
         }
         let group = cfs_rq.task_group();
+        if until > ns {
+            level(group.queue(cpu).0, slot, until - ns, until, 1);
+        }
         if group.bandwidth().quota_ns() != u64::MAX && look_up(group.cgroup().id()) == slot {
-            return held;
+            limited = true;
         }
         entity = entity.parent();
         if entity.0 == 0 {
             break;
         }
     }
-    wait_for_ancestor(slot, held);
-    held
+    let all = get!(covers.all.sum);
+    if all != 0 {
+        wait_for_ancestor(slot, all.saturating_sub(get!(covers.own.sum)));
+        return if all < ns { all } else { ns };
+    }
+    if !limited {
+        wait_for_ancestor(slot, ns);
+    }
+    ns
 }

@@ -4,7 +4,7 @@ use crate::{
     globals::{
         CFS_RQ_H_NR_QUEUED, CFS_RQ_RQ, CFS_RQ_SELF_CLOCK, CFS_RQ_SELF_TIME, CFS_RQ_TG,
         CFS_RQ_THROTTLE_COUNT, CFS_RQ_THROTTLED, CFS_RQ_THROTTLED_CLOCK, CSS_CGROUP, RQ_CLOCK,
-        RQ_CPU, TG_CFS_BANDWIDTH, TG_CSS, THROTTLED_MASK, present,
+        RQ_CPU, TG_CFS_BANDWIDTH, TG_CFS_RQ, TG_CSS, THROTTLED_MASK, present,
     },
     kernel_types::{bandwidth::Bandwidth, cgroup::Cgroup},
     read::checked,
@@ -113,6 +113,16 @@ impl TaskGroup {
     #[inline(always)]
     pub fn bandwidth(self) -> Bandwidth {
         Bandwidth(self.0 + u64::from(TG_CFS_BANDWIDTH.load()))
+    }
+
+    /// Its run queue of a CPU; something that is none where the kernel keeps them otherwise.
+    #[inline(always)]
+    pub fn queue(self, cpu: u32) -> CfsRq {
+        if !present(&TG_CFS_RQ) {
+            return CfsRq(0);
+        }
+        let queues: u64 = checked::read(self.0, TG_CFS_RQ.load());
+        CfsRq(checked::read(queues.wrapping_add(u64::from(cpu) * 8), 0))
     }
 
     /// Its cgroup; none for an autogroup.

@@ -30,6 +30,17 @@ pub struct Missing {
     pub members: &'static [&'static str],
 }
 
+impl Missing {
+    /// What the global `symbol` stands for, by the kernel's own names.
+    pub fn of(symbol: &str) -> Option<Self> {
+        let spec = OFFSETS.iter().find(|spec| spec.symbol == symbol)?;
+        Some(Self {
+            parent: spec.structure,
+            members: spec.members,
+        })
+    }
+}
+
 impl std::fmt::Display for Missing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", self.parent, self.members.join(" or "))

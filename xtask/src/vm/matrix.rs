@@ -188,7 +188,8 @@ pub fn document(guests: &[GuestResults]) -> String {
          Written by `cargo xtask test --vm --write-docs`; do not edit it by hand.\n\n\
          Each row is a Debian cloud kernel under QEMU's software emulation with two CPUs. The \
          tests are those that run on a real machine, against the same referees: the kernel's own \
-         log, files and counters.\n\n\
+         log, files and counters. The suites `machine` and `machine_locked` run in guests alone: \
+         they use up all memory, take a CPU away, suspend, and lock the kernel down.\n\n\
          ## Source of each signal\n\n\
          What `limitscope check` says, as root. `auto` below is this plan; the other passes force \
          a lower source.\n\n",

@@ -37,8 +37,7 @@ pub struct Options {
     /// Run this pass alone; may be repeated
     #[arg(long, value_name = "PASS")]
     pass: Vec<Pass>,
-    /// Guests at a time; each takes one CPU, for two thirds of the time (by default three guests for
-    /// two CPUs)
+    /// Guests at a time; each takes one CPU, for half of the time (by default two guests a CPU)
     #[arg(long, value_name = "N")]
     guests: Option<usize>,
     /// Write docs/kernel-support.md from this run, which must be of all kernels and passes
@@ -94,7 +93,7 @@ pub fn run(context: &Context, options: &Options, tally: &mut Tally) {
 
 /// How many guests keep this machine busy.
 fn by_cpus() -> usize {
-    thread::available_parallelism().map_or(1, |cpus| cpus.get() * 3 / 2)
+    thread::available_parallelism().map_or(1, |cpus| cpus.get() * 2)
 }
 
 /// The kernels, fetched if need be; each that cannot be had is a failure.

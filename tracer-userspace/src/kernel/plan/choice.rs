@@ -10,7 +10,7 @@ use super::needs::{
 use crate::kernel::btf::{Btf, BtfError};
 use crate::kernel::host::HostFacts;
 use crate::kernel::kallsyms::SymbolAddress;
-use crate::kernel::offsets::KernelTypes;
+use crate::kernel::offsets::{KernelTypes, Missing};
 use crate::model::plan::SignalPlan;
 
 /// Where a signal comes from.
@@ -209,9 +209,10 @@ fn oom_kill(
         ("CRED_UID", "user"),
     ] {
         if types.get(symbol).is_none() {
-            choice
-                .notes
-                .push(format!("a victim's {what} is unknown: no {symbol}"));
+            choice.notes.push(format!(
+                "a victim's {what} is unknown: no {}",
+                member(symbol)
+            ));
         }
     }
     if types.get(globals::MEMCG_OOM_EVENT).is_none() || types.get("MEMCG_EVENTS_LOCAL").is_none() {
@@ -269,7 +270,16 @@ fn cpu_throttle(
             );
             return Ok(());
         }
-        _ => remote_ends(choice, btf, types)?,
+        _ => {
+            remote_ends(choice, btf, types)?;
+            if types.get("CFS_RQ_SELF_TIME").is_none() {
+                choice.notes.push(format!(
+                    "an interval that a change of the quota ends is told up to the next switch on \
+                     its CPU, which is too long: no {}",
+                    member("CFS_RQ_SELF_TIME")
+                ));
+            }
+        }
     }
     match timers {
         None => choice.attach(&TIMERS),
@@ -302,6 +312,11 @@ fn cpu_stat_problem(types: &KernelTypes, host: &HostFacts) -> Option<String> {
     }
 }
 
+/// The kernel's name of what a global stands for.
+fn member(symbol: &str) -> String {
+    Missing::of(symbol).map_or_else(|| symbol.to_owned(), |member| member.to_string())
+}
+
 /// Kernels in which a bandwidth timer asks the other CPUs to unthrottle their own run queues.
 fn remote_ends(
     choice: &mut SignalChoice,
@@ -321,7 +336,7 @@ fn remote_ends(
             .iter()
             .any(|(name, value)| *name == symbol && *value == ABSENT);
         if absent && calls.is_none() {
-            calls = Some(format!("this kernel has no {symbol}"));
+            calls = Some(format!("this kernel has no {}", member(symbol)));
         }
     }
     match calls {

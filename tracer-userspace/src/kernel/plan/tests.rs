@@ -193,6 +193,18 @@ fn tracepoints_that_are_missing_are_told() {
     assert!(!choice.programs.contains(&"csd_function_exit"));
     assert!(mentions(&choice.notes, "next switch"));
 
+    let without = plan(&["throttled_clock_self_time"], Some(false));
+    let choice = without.choice(Signal::CpuThrottle);
+    assert_eq!(choice.source, Source::Tracepoint);
+    assert!(mentions(
+        &choice.notes,
+        "no cfs_rq.throttled_clock_self_time"
+    ));
+
+    let without = plan(&["pgtables_bytes"], Some(false));
+    let choice = without.choice(Signal::OomKill);
+    assert!(mentions(&choice.notes, "no mm_struct.pgtables_bytes"));
+
     let without = plan(&["btf_trace_mark_victim"], Some(false));
     assert_eq!(without.source(Signal::OomKill), Source::None);
     assert!(!without.programs().contains(&"signal_generate"));
