@@ -35,9 +35,9 @@ const fn slot(series: &'static str, v1: bool, rights: bool) -> Slot {
 }
 
 /// Which kernels, and why these: every long-term series from the oldest supported one, the last
-/// that throttles whole groups (6.17), and each since then, where the scheduler changed every time.
+/// that throttles whole groups (6.17), and those since then where the scheduler changed.
 /// Debian builds memory control without v1 from 6.12 on.
-pub const SLOTS: [Slot; 10] = [
+pub const SLOTS: [Slot; 9] = [
     slot("5.10", true, true),
     slot("6.1", true, true),
     slot("6.12", false, false),
@@ -45,7 +45,6 @@ pub const SLOTS: [Slot; 10] = [
     slot("6.18", false, false),
     slot("6.19", false, false),
     slot("7.0", false, false),
-    slot("7.1", false, false),
     slot("7.2", false, false),
     slot(NEWEST, false, true),
 ];
