@@ -75,12 +75,20 @@ fn containers_of_pods_have_their_names() -> Result<()> {
     let free = Resources::default();
     // One is there before the program, one comes after it, and one lives 50 ms.
     let old = containerd.container(&pod, "old", 0, &free, &TICKING)?;
-    let agent = listening("--cri-socket", &containerd.socket(), &[])?;
+    let labels = ["io.kubernetes.pod.name", "io.kubernetes.container.name"];
+    let choose = ["--label", labels[0], "--label", labels[1]];
+    let agent = listening("--cri-socket", &containerd.socket(), &choose)?;
     let new = containerd.container(&pod, "new", 3, &free, &TICKING)?;
     let brief = containerd.container(&pod, "brief", 0, &free, &["usleep", "50000"])?;
     for id in [&old, &new, &brief] {
         let stats = named(&agent, "container_stats", id)?;
-        check_cri(&stats, &pod, &containerd.status(id)?)?;
+        let status = containerd.status(id)?;
+        check_cri(&stats, &pod, &status)?;
+        // Those of the pod and those of the container; here both have one of them.
+        let said = |scope: &str, key: &str| stats.value[format!("{scope}.label.{key}")].clone();
+        assert_eq!(said("k8s.pod", labels[0]), *pod.name);
+        assert_eq!(said("container", labels[1]), status.labels[labels[1]]);
+        assert!(said("k8s.pod", labels[1]).is_null());
     }
     for id in [&new, &brief] {
         check_cri(
@@ -284,11 +292,15 @@ fn check_podman(line: &Line, inspect: &serde_json::Value) {
 
 fn podman_names(runtime: &'static str) -> Result<()> {
     let mut podman = Podman::start(runtime)?;
-    let old = podman.container("lst-old", &[], &TICKING)?;
-    let agent = listening("--podman-socket", &podman.socket(), &[])?;
-    let new = podman.container("lst-new", &[], &TICKING)?;
+    let label = ["--label", "lst.app=web"];
+    let old = podman.container("lst-old", &label, &TICKING)?;
+    let choose = ["--label", "lst.app"];
+    let agent = listening("--podman-socket", &podman.socket(), &choose)?;
+    let new = podman.container("lst-new", &label, &TICKING)?;
     for id in [&old, &new] {
-        check_podman(&named(&agent, "container_stats", id)?, &podman.inspect(id)?);
+        let stats = named(&agent, "container_stats", id)?;
+        check_podman(&stats, &podman.inspect(id)?);
+        assert_eq!(stats.value["container.label.lst.app"], "web");
     }
     // Podman tells of a container when it is made, and of its end a moment after it.
     let inspect = podman.inspect(&new)?;

@@ -76,11 +76,17 @@ fn the_daemon_of_the_tests_leaves_nothing() -> Result<()> {
 fn containers_have_their_names_ids_and_images() -> Result<()> {
     let docker = Docker::start()?;
     // One is there before the program, one comes after it.
-    let old = docker.container("lst-old", &[], &TICKING)?;
-    let agent = listening(&docker.socket(), &[])?;
-    let new = docker.container("lst-new", &[], &TICKING)?;
+    let labels = ["--label", "lst.app=web\u{202e}", "--label", "lst.other=x"];
+    let old = docker.container("lst-old", &labels, &TICKING)?;
+    let agent = listening(&docker.socket(), &["--label", "lst.app"])?;
+    let new = docker.container("lst-new", &labels, &TICKING)?;
     for id in [&old, &new] {
-        check_identity(&line(&agent, "container_stats", id)?, &docker.inspect(id)?)?;
+        let line = line(&agent, "container_stats", id)?;
+        let inspect = docker.inspect(id)?;
+        check_identity(&line, &inspect)?;
+        let label = &inspect["Config"]["Labels"]["lst.app"];
+        assert_eq!(line.value["container.label.lst.app"], *label);
+        assert!(line.value["container.label.lst.other"].is_null());
     }
     check_identity(
         &line(&agent, "container_start", &new)?,

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// What to do with one request.
 pub(super) enum Reply {
@@ -21,18 +22,37 @@ pub(super) enum Reply {
 
 type Handler = Box<dyn FnMut(&str) -> Reply + Send>;
 
+/// What a request had: its path, and its authorization.
+type Seen = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
 /// The server.
 pub(super) struct Server {
     pub url: String,
-    requests: Arc<Mutex<Vec<String>>>,
+    requests: Seen,
     task: JoinHandle<()>,
 }
 
 impl Server {
     pub async fn start(handler: impl FnMut(&str) -> Reply + Send + 'static) -> Self {
+        Self::start_with(None, handler).await
+    }
+
+    /// With TLS.
+    pub async fn start_tls(
+        acceptor: TlsAcceptor,
+        handler: impl FnMut(&str) -> Reply + Send + 'static,
+    ) -> Self {
+        Self::start_with(Some(acceptor), handler).await
+    }
+
+    async fn start_with(
+        tls: Option<TlsAcceptor>,
+        handler: impl FnMut(&str) -> Reply + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Arc::new(Mutex::new(Vec::new()));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let requests = Seen::default();
         let seen = Arc::clone(&requests);
         let handler: Arc<Mutex<Handler>> = Arc::new(Mutex::new(Box::new(handler)));
         let task = tokio::spawn(async move {
@@ -40,9 +60,16 @@ impl Server {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (seen, handler) = (Arc::clone(&seen), Arc::clone(&handler));
+                let tls = tls.clone();
                 connections.spawn(async move {
-                    // A client that goes away is no error of the server.
-                    let _ = answer(stream, &seen, &handler).await;
+                    // A client that goes away, or does not trust the server, is no error of it.
+                    let _ = match tls {
+                        None => answer(stream, &seen, &handler).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => answer(stream, &seen, &handler).await,
+                            Err(error) => Err(error),
+                        },
+                    };
                 });
             }
         });
@@ -56,7 +83,16 @@ impl Server {
     /// How many requests had this in their path.
     pub fn count(&self, part: &str) -> usize {
         let requests = self.requests.lock().unwrap();
-        requests.iter().filter(|line| line.contains(part)).count()
+        requests
+            .iter()
+            .filter(|(path, _)| path.contains(part))
+            .count()
+    }
+
+    /// The authorization of each request.
+    pub fn authorizations(&self) -> Vec<Option<String>> {
+        let requests = self.requests.lock().unwrap();
+        requests.iter().map(|(_, said)| said.clone()).collect()
     }
 }
 
@@ -67,8 +103,8 @@ impl Drop for Server {
 }
 
 async fn answer(
-    mut stream: TcpStream,
-    seen: &Mutex<Vec<String>>,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    seen: &Mutex<Vec<(String, Option<String>)>>,
     handler: &Mutex<Handler>,
 ) -> std::io::Result<()> {
     let mut head = Vec::new();
@@ -77,8 +113,12 @@ async fn answer(
     }
     let head = String::from_utf8(head).unwrap();
     let target = head.split(' ').nth(1).unwrap().to_owned();
-    seen.lock().unwrap().push(target.clone());
-    assert!(!head.to_lowercase().contains("authorization"), "{head}");
+    let said = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("authorization")
+            .then(|| value.to_owned())
+    });
+    seen.lock().unwrap().push((target.clone(), said));
     let reply = handler.lock().unwrap()(&target);
     match reply {
         Reply::Json(status, body) => {

@@ -18,13 +18,13 @@ use crate::identity::names::{NameMessage, NameSource, Names, SourceState};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client of it, and what the client says.
-struct Bench {
+pub(super) struct Bench {
     names: Vec<SocketNames>,
     messages: mpsc::Receiver<NameMessage>,
 }
 
 impl Bench {
-    fn start(options: &KubernetesOptions) -> Self {
+    pub fn start(options: &KubernetesOptions) -> Self {
         let (sender, messages) = mpsc::channel(64);
         let config = |places| ClientConfig {
             call_timeout: Duration::from_millis(300),
@@ -61,7 +61,7 @@ impl Bench {
         }
     }
 
-    async fn connected(&mut self) {
+    pub async fn connected(&mut self) {
         self.wait(|message| match message {
             NameMessage::State { state, .. } => (state == SourceState::Connected).then_some(()),
             _ => None,
@@ -70,7 +70,7 @@ impl Bench {
     }
 
     /// The next reason for being unavailable, without the one of the start.
-    async fn unavailable(&mut self) -> String {
+    pub async fn unavailable(&mut self) -> String {
         self.wait(|message| match message {
             NameMessage::State {
                 state: SourceState::Unavailable(reason),
