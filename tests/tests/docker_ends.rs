@@ -46,12 +46,20 @@ fn ends_are_told_with_code_and_cause() -> Result<()> {
     let exit = line(&agent, "container_exit", &id)?;
     assert_eq!(exit.text("container.exit.cause")?, "killed");
     assert_eq!(exit.number("container.exit.signal")?, 9);
+    assert_eq!(exit.text("container.exit.killed_by")?, "docker");
+    // Nobody heeds SIGTERM here, so the grace period ends it.
+    let id = docker.container("lst-stopped", &[], &TICKING)?;
+    docker.run(["stop", "--time", "1", "lst-stopped"])?;
+    let exit = line(&agent, "container_exit", &id)?;
+    assert_eq!(exit.text("container.exit.cause")?, "killed");
+    assert_eq!(exit.text("container.exit.killed_by")?, "docker");
     // The same code by the kernel: the line that tells of the kill is named.
     let hungry = ["tail", "-c", "90m", "/dev/zero"];
     let id = docker.container("lst-eaten", &["--memory", "32m"], &hungry)?;
     let exit = line(&agent, "container_exit", &id)?;
     assert_eq!(exit.text("container.exit.cause")?, "oom_killed");
     assert_eq!(exit.number("container.exit.code")?, 137);
+    assert!(exit.value["container.exit.killed_by"].is_null());
     let kill = line(&agent, "oom_kill", &id)?;
     assert_eq!(exit.value["container.exit.oom_kill_seq"], kill.value["seq"]);
     agent.stop()?;

@@ -10,6 +10,8 @@ pub struct ExitReport {
     pub says_oom: bool,
     /// How often it was restarted so far, as the runtime counts.
     pub restart_count: Option<u32>,
+    /// The engine that sent it a SIGKILL, by its own word.
+    pub killed_by: Option<&'static str>,
 }
 
 /// Exit code of a container whose first process got SIGKILL.
@@ -72,6 +74,8 @@ pub struct Exit {
     pub cause: ExitCause,
     /// Number of the `oom_kill` line that tells of its kill.
     pub oom_kill_seq: Option<u64>,
+    /// Who sent the SIGKILL, with [`ExitCause::Killed`] and where an engine says that it did.
+    pub killed_by: Option<&'static str>,
 }
 
 impl Exit {
@@ -94,6 +98,7 @@ impl Exit {
                 _ => ExitCause::Error,
             },
             oom_kill_seq: oom.filter(|_| oom_killed).and_then(|oom| oom.seq),
+            killed_by: report.killed_by.filter(|_| code == KILLED && !oom_killed),
         })
     }
 }
@@ -107,6 +112,7 @@ mod tests {
             code: Some(code),
             says_oom,
             restart_count: None,
+            killed_by: Some("docker"),
         };
         Exit::judge(&report, oom).unwrap()
     }
@@ -128,6 +134,9 @@ mod tests {
         ] {
             let exit = judge(code, false, None);
             assert_eq!((exit.signal, exit.cause.name()), (signal, cause), "{code}");
+            // Who sends a SIGKILL need not be whom it ended by.
+            let killer = exit.killed_by;
+            assert_eq!(killer, (code == 137).then_some("docker"), "{code}");
         }
         assert_eq!(
             Exit::judge(&ExitReport::default(), Some(OomKilled { seq: None })),
@@ -139,7 +148,7 @@ mod tests {
     fn the_oom_killer_is_believed_where_the_code_agrees() {
         let exit = judge(137, false, Some(OomKilled { seq: Some(7) }));
         assert_eq!(exit.cause, ExitCause::OomKilled);
-        assert_eq!(exit.oom_kill_seq, Some(7));
+        assert_eq!((exit.oom_kill_seq, exit.killed_by), (Some(7), None));
         assert_eq!(judge(137, true, None).cause, ExitCause::OomKilled);
         // Only a child was killed, and the container ended later, for its own reasons.
         let exit = judge(0, true, Some(OomKilled { seq: Some(7) }));

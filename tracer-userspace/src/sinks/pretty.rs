@@ -126,6 +126,9 @@ impl Pretty {
                 Some(seq) => part(out, &format_args!("{}: see line {seq}", exit.cause.name()))?,
                 None => part(out, &exit.cause.name())?,
             }
+            if let Some(killer) = exit.killed_by {
+                part(out, &format_args!("by {killer}"))?;
+            }
         }
         if let Some(count @ 1..) = life.restart_count {
             part(out, &format_args!("restarts: {count}"))?;

@@ -304,6 +304,7 @@ pub fn all() -> Vec<Event> {
             signal: Some(9),
             cause: ExitCause::OomKilled,
             oom_kill_seq: Some(1),
+            killed_by: None,
         }),
     };
     [

@@ -159,5 +159,6 @@ pub(super) fn exit(status: &ContainerStatus) -> Option<ExitReport> {
         code: Some(status.exit_code),
         says_oom: status.reason == "OOMKilled",
         restart_count: status.metadata.as_ref().map(|metadata| metadata.attempt),
+        killed_by: None,
     })
 }

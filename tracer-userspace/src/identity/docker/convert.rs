@@ -46,6 +46,8 @@ pub(super) fn from_inspect(
 pub(super) struct Ended {
     pub container_id: String,
     code: Option<i32>,
+    /// Whether a SIGKILL was sent to it before.
+    pub killed: bool,
 }
 
 /// The end that an event tells, if it is one. Podman names the code otherwise, too.
@@ -59,7 +61,11 @@ pub(super) fn ended(event: &EventMessage) -> Option<Ended> {
     let code = ["exitCode", "containerExitCode"]
         .iter()
         .find_map(|&key| attributes.get(key)?.parse().ok());
-    Some(Ended { container_id, code })
+    Some(Ended {
+        container_id,
+        code,
+        killed: false,
+    })
 }
 
 /// How a container ended: the event's code, since an inspection may be of its next run already.
@@ -71,7 +77,17 @@ pub(super) fn exit_of(ended: &Ended, now: Option<ContainerInspectResponse>) -> E
         code: ended.code,
         says_oom: state.running == Some(false) && state.oom_killed == Some(true),
         restart_count,
+        killed_by: None,
     }
+}
+
+/// The container that an event says a SIGKILL was sent to: by `docker kill`, or when the grace period
+/// of `docker stop` was over.
+pub(super) fn killed(event: &EventMessage) -> Option<&str> {
+    let actor = event.actor.as_ref()?;
+    let signal = actor.attributes.as_ref()?.get("signal")?;
+    let kill = event.action.as_deref() == Some("kill") && matches!(&**signal, "9" | "SIGKILL");
+    actor.id.as_deref().filter(|_| kill)
 }
 
 /// One line of `GET /events`: the labels are among the attributes, and so are `name` and `image`.

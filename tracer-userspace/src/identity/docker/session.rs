@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,12 +13,13 @@ use bollard::errors::Error;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{EventsOptions, InspectContainerOptions, ListContainersOptions};
 use futures_util::StreamExt;
+use lru::LruCache;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::connection::{client, describe};
-use super::convert::{Ended, ended, exit_of, from_event, from_inspect, from_summary};
+use super::convert::{Ended, ended, exit_of, from_event, from_inspect, from_summary, killed};
 use crate::identity::client::{
     Allowance, Client, ClientConfig, Closed, Outcome, Question, too_slow,
 };
@@ -28,6 +30,9 @@ const MAX_INSPECTIONS: usize = 4;
 
 /// Inspections of ended containers that are under way at a time.
 const MAX_ENDS: usize = 32;
+
+/// Containers that may have been sent a SIGKILL and not have ended at a time.
+const MOST_KILLED: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 
 /// Longest event in bytes: it has all labels of the container.
 const MAX_EVENT_BYTES: u64 = 1 << 20;
@@ -46,6 +51,8 @@ pub(super) struct Session<'c> {
     calls: Docker,
     answers: JoinSet<Answer>,
     asked: HashSet<String>,
+    /// Containers that a SIGKILL was sent to and whose end was not told yet.
+    killed: LruCache<String, ()>,
 }
 
 impl<'c> Session<'c> {
@@ -82,6 +89,7 @@ impl<'c> Session<'c> {
             calls,
             answers: JoinSet::new(),
             asked: HashSet::new(),
+            killed: LruCache::new(MOST_KILLED),
         };
         Ok((session, stream, allowance))
     }
@@ -109,7 +117,11 @@ impl<'c> Session<'c> {
                 event = events.next() => match event {
                     Some(Ok(event)) => {
                         allowance.renew();
-                        if let Some(ended) = ended(&event) {
+                        if let Some(id) = killed(&event) {
+                            self.killed.put(id.to_owned(), ());
+                        }
+                        if let Some(mut ended) = ended(&event) {
+                            ended.killed = self.killed.pop(&ended.container_id).is_some();
                             self.look_at_end(ended);
                         }
                         let update = from_event(event, &config.chosen);
@@ -176,7 +188,8 @@ impl<'c> Session<'c> {
             Answer::Alive(_) => Ok(()),
             Answer::Ended(ended, inspection) => {
                 let container_id = ended.container_id.clone();
-                let exit = exit_of(&ended, inspection.map(|found| *found));
+                let mut exit = exit_of(&ended, inspection.map(|found| *found));
+                exit.killed_by = ended.killed.then_some(resolver);
                 let message = NameMessage::Exit { container_id, exit };
                 self.client.send(message).await
             }
@@ -254,7 +267,9 @@ async fn list(calls: &Docker, config: &ClientConfig) -> Result<Vec<NameUpdate>, 
 fn event_options(since: Duration) -> EventsOptions {
     let strings = |all: &[&str]| all.iter().map(|&one| one.to_owned()).collect();
     // Podman calls an end otherwise.
-    let actions = ["create", "start", "rename", "die", "died", "destroy"];
+    let actions = [
+        "create", "start", "rename", "kill", "die", "died", "destroy",
+    ];
     EventsOptions {
         since: Some(format!("{}.{:09}", since.as_secs(), since.subsec_nanos())),
         until: None,

@@ -92,7 +92,8 @@ fn attributes(pod: &Pod, grandparent: Grandparent<'_>, chosen: &Chosen) -> Vec<A
         Grandparent::Known(owner) => owner.and_then(of_owner),
         Grandparent::Unknown => deployment(pod).and_then(|name| fact("k8s.deployment.name", name)),
     };
-    let mut all: Vec<Attribute> = [node, parent.and_then(of_owner), grandparent]
+    let reason = fact("k8s.pod.status.reason", &pod.status.reason);
+    let mut all: Vec<Attribute> = [node, parent.and_then(of_owner), grandparent, reason]
         .into_iter()
         .flatten()
         .collect();

@@ -84,6 +84,8 @@ pub struct PodSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodStatus {
+    /// Why the pod is over, where Kubernetes ended it.
+    pub reason: String,
     #[serde(deserialize_with = "or_default")]
     pub container_statuses: Vec<ContainerStatus>,
     #[serde(deserialize_with = "or_default")]

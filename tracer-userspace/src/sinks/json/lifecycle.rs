@@ -22,6 +22,7 @@ pub fn write<M: SerializeMap>(fields: &mut Fields<M>, life: &Lifecycle) -> Resul
     fields.put("container.exit.code", &exit.code)?;
     fields.maybe("container.exit.signal", exit.signal)?;
     fields.text("container.exit.cause", exit.cause.name())?;
+    fields.maybe("container.exit.killed_by", exit.killed_by)?;
     fields.maybe("container.exit.oom_kill_seq", exit.oom_kill_seq)
 }
 

@@ -37,6 +37,7 @@ fn life(who: Identity, code: i32, count: Option<u32>) -> Lifecycle {
         code: Some(code),
         says_oom: false,
         restart_count: count,
+        killed_by: None,
     };
     let oom = (code == 137).then_some(OomKilled { seq: Some(9) });
     Lifecycle {

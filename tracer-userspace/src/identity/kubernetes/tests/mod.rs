@@ -2,6 +2,7 @@
 
 mod fake;
 mod servers;
+mod tls;
 
 use serde_json::{Value, json};
 
@@ -115,6 +116,19 @@ fn owners_have_the_keys_of_their_kinds() {
     let deployment = owner("apps/v1", "Deployment");
     let (of_pod, _) = found(&pod(), Grandparent::Known(Some(&deployment)));
     assert_eq!(fact(&of_pod.names, "k8s.deployment.name"), Some("web"));
+}
+
+#[test]
+fn a_pod_that_was_evicted_says_so() {
+    let mut evicted = pod();
+    evicted["status"]["reason"] = "Evicted".into();
+    let (of_pod, _) = found(&evicted, Grandparent::Unknown);
+    assert_eq!(
+        fact(&of_pod.names, "k8s.pod.status.reason"),
+        Some("Evicted")
+    );
+    let (of_pod, _) = found(&pod(), Grandparent::Unknown);
+    assert_eq!(fact(&of_pod.names, "k8s.pod.status.reason"), None);
 }
 
 #[test]
