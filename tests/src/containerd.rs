@@ -15,7 +15,7 @@ use crate::{
     cri::{
         ContainerConfig, ContainerMetadata, ContainerSecurity, ContainerStatus, CreateContainer,
         Cri, EXITED, Empty, Image, LinuxContainer, LinuxPod, NamespaceOption, PodConfig, PodId,
-        PodMetadata, Resources, RunPod, SandboxSecurity, StopContainer,
+        PodMetadata, Pods, Resources, RunPod, SandboxSecurity, StopContainer,
     },
     daemon::Daemon,
     image,
@@ -26,7 +26,7 @@ use crate::{
 /// The image of every container.
 pub const IMAGE: &str = "localhost/limitscope-test:1";
 /// The image of the pods' own containers.
-const PAUSE: &str = "localhost/limitscope-pause:1";
+pub const PAUSE: &str = "localhost/limitscope-pause:1";
 
 const REMEDY: &str =
     "install it with: apt-get install -y --no-install-recommends containerd runc busybox-static";
@@ -263,9 +263,12 @@ impl Containerd {
         if !self.pods.is_empty() && self.daemon.is_none() {
             self.up()?;
         }
-        if !self.pods.is_empty() {
+        if self.daemon.is_some() {
             let cri = self.cri()?;
-            for id in self.pods.drain(..) {
+            // A kubelet has made pods, too.
+            let all: Pods = cri.call("ListPodSandbox", Empty {})?;
+            self.pods.clear();
+            for PodId { id } in all.items {
                 let _: Empty = cri.call("StopPodSandbox", PodId { id: id.clone() })?;
                 let _: Empty = cri.call("RemovePodSandbox", PodId { id })?;
             }

@@ -50,6 +50,7 @@ messages! {
     }
     RunPod { config: Option<PodConfig> = (message, optional, tag = "1") }
     PodId { id: String = (string, tag = "1") }
+    Pods { items: Vec<PodId> = (message, repeated, tag = "1") }
     ContainerMetadata {
         name: String = (string, tag = "1");
         attempt: u32 = (uint32, tag = "2");

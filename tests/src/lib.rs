@@ -16,6 +16,7 @@ pub mod findings;
 pub mod go;
 pub mod histogram;
 pub mod image;
+pub mod kubelet;
 pub mod listener;
 pub mod mounts;
 pub mod oom;

@@ -21,8 +21,9 @@ pub fn mount_tmpfs(command: &mut Command, dir: &Path, size: &str) -> Result<()> 
     Ok(())
 }
 
-/// Leaves the mount namespace; what is mounted from now on stays within the new one.
-fn make_mounts_private() -> io::Result<()> {
+/// Leaves the mount namespace; what this thread and its children mount from now on stays within the
+/// new one.
+pub fn make_mounts_private() -> io::Result<()> {
     let check = |result: i32| match result {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

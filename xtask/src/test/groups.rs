@@ -13,6 +13,8 @@ pub enum Group {
     Docker,
     /// Tests with real containers of containerd and Podman, as root
     Containers,
+    /// Tests with a real kubelet, as root; only where they are asked for: it is built first
+    Kubernetes,
     /// Tests on the live kernel in guests with other kernels; only where they are asked for
     Vm,
 }
@@ -22,6 +24,9 @@ const DOCKER_PREFIX: &str = "docker";
 
 /// What one that needs other engines is named with.
 const CONTAINERS_PREFIX: &str = "containers";
+
+/// What one that needs a kubelet is named with.
+const KUBERNETES_PREFIX: &str = "kubernetes";
 
 /// What those are named with that would harm the machine that they run on: only guests run them.
 const MACHINE_PREFIX: &str = "machine";
@@ -34,6 +39,7 @@ impl Group {
             Self::Privileged => "privileged",
             Self::Docker => "docker",
             Self::Containers => "containers",
+            Self::Kubernetes => "kubernetes",
             Self::Vm => "vm",
         }
     }
@@ -43,33 +49,39 @@ impl Group {
         match self {
             Self::Lint | Self::Unit => false,
             Self::Privileged => {
-                !name.starts_with(DOCKER_PREFIX)
-                    && !name.starts_with(CONTAINERS_PREFIX)
-                    && !name.starts_with(MACHINE_PREFIX)
+                let others = [
+                    DOCKER_PREFIX,
+                    CONTAINERS_PREFIX,
+                    KUBERNETES_PREFIX,
+                    MACHINE_PREFIX,
+                ];
+                !others.iter().any(|prefix| name.starts_with(prefix))
             }
             Self::Vm => name.starts_with(MACHINE_PREFIX),
             Self::Docker => name.starts_with(DOCKER_PREFIX),
             Self::Containers => name.starts_with(CONTAINERS_PREFIX),
+            Self::Kubernetes => name.starts_with(KUBERNETES_PREFIX),
         }
     }
 }
 
-/// The groups to run: those asked for, or all but the guests, which take long and run only `with_guests`.
+/// The groups to run: those asked for, or all; those that take long are in all only `with_long`.
 /// A filter is about tests, so it leaves lints out.
-pub fn chosen(only: &[Group], with_guests: bool, filtered: bool) -> Vec<Group> {
+pub fn chosen(only: &[Group], with_long: bool, filtered: bool) -> Vec<Group> {
     [
         Group::Lint,
         Group::Unit,
         Group::Privileged,
         Group::Docker,
         Group::Containers,
+        Group::Kubernetes,
         Group::Vm,
     ]
     .into_iter()
     .filter(|group| match only {
         [] => match group {
             Group::Lint => !filtered,
-            Group::Vm => with_guests,
+            Group::Kubernetes | Group::Vm => with_long,
             _ => true,
         },
         only => only.contains(group),
@@ -83,14 +95,14 @@ mod tests {
 
     #[test]
     fn groups_are_chosen() {
-        use Group::{Containers, Docker, Lint, Privileged, Unit, Vm};
+        use Group::{Containers, Docker, Kubernetes, Lint, Privileged, Unit, Vm};
         assert_eq!(
             chosen(&[], false, false),
             [Lint, Unit, Privileged, Docker, Containers]
         );
         assert_eq!(
             chosen(&[], true, false),
-            [Lint, Unit, Privileged, Docker, Containers, Vm]
+            [Lint, Unit, Privileged, Docker, Containers, Kubernetes, Vm]
         );
         assert_eq!(
             chosen(&[], false, true),
@@ -106,6 +118,7 @@ mod tests {
             ("docker", Group::Docker),
             ("docker_names", Group::Docker),
             ("containers", Group::Containers),
+            ("kubernetes", Group::Kubernetes),
             ("oom", Group::Privileged),
             ("machine", Group::Vm),
             ("machine_locked", Group::Vm),
@@ -116,6 +129,7 @@ mod tests {
                 Group::Privileged,
                 Group::Docker,
                 Group::Containers,
+                Group::Kubernetes,
                 Group::Vm,
             ] {
                 assert_eq!(

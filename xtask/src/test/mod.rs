@@ -38,7 +38,7 @@ pub struct Arguments {
     /// Run the kernel matrix, alone unless other groups are asked for
     #[arg(long)]
     vm: bool,
-    /// Run every group, the kernel matrix too
+    /// Run every group, the kernel matrix and the kubelet's too
     #[arg(long, conflicts_with_all = ["only", "vm"])]
     all: bool,
     #[command(flatten)]
@@ -93,7 +93,12 @@ pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
     if groups.contains(&Group::Unit) {
         tallies.push(timed(Group::Unit, |tally| unit::run(&context, tally)));
     }
-    let privileged = [Group::Privileged, Group::Docker, Group::Containers];
+    let privileged = [
+        Group::Privileged,
+        Group::Docker,
+        Group::Containers,
+        Group::Kubernetes,
+    ];
     if privileged.iter().any(|group| groups.contains(group)) {
         prepare_machine(&groups, &mut set_up);
         let started = Instant::now();
@@ -160,6 +165,8 @@ fn prepare_machine(groups: &[Group], tally: &mut Tally) {
         (Group::Privileged, packages::TESTS),
         (Group::Docker, packages::DOCKER),
         (Group::Containers, packages::CONTAINERS),
+        (Group::Kubernetes, packages::CONTAINERS),
+        (Group::Kubernetes, packages::KUBERNETES),
         (Group::Vm, packages::GUESTS),
     ] {
         if groups.contains(&group) {

@@ -11,7 +11,7 @@ use super::{
     groups::Group,
     runner::{self, Run},
 };
-use crate::{build, process, step::Output};
+use crate::{build, process, step::Output, toolchain::kubelet};
 
 /// The package of these tests.
 const PACKAGE: &str = "limitscope-tests";
@@ -39,10 +39,23 @@ pub fn run(context: &Context, group: Group, binary: Option<&Path>, tally: &mut T
         tally.fail(format!("{title}: not run, there is no release binary"));
         return;
     };
+    let kubelet = if group == Group::Kubernetes {
+        let title = "set-up: kubelet";
+        let kubelet = context
+            .steps
+            .here(title, || kubelet::prepare(&context.workspace));
+        let Some(kubelet) = tally.take(title, kubelet) else {
+            return;
+        };
+        Some(kubelet)
+    } else {
+        None
+    };
     let run = Run {
         title: &title,
         select: &select,
         privileged: Some(binary),
+        kubelet: kubelet.as_deref(),
     };
     let title = format!("{}: build", group.name());
     let done = context

@@ -36,6 +36,8 @@ pub struct Run<'a> {
     /// The program under test, for tests on the live kernel. They have the machine to themselves:
     /// one at a time, and all that they print is shown.
     pub privileged: Option<&'a Path>,
+    /// The kubelet, for the tests that need one.
+    pub kubelet: Option<&'a Path>,
 }
 
 impl Run<'_> {
@@ -68,6 +70,9 @@ impl Run<'_> {
         command.env("CARGO_TERM_COLOR", "never");
         if let Some(binary) = self.privileged {
             command.env("LIMITSCOPE_BIN", binary);
+        }
+        if let Some(kubelet) = self.kubelet {
+            command.env("LIMITSCOPE_KUBELET", kubelet);
         }
         if context.nextest {
             self.nextest(context, &mut command);

@@ -77,6 +77,13 @@ pub const CONTAINERS: &[Wanted] = &[
     ),
 ];
 
+/// What the tests with a kubelet need besides those with containerd.
+pub const KUBERNETES: &[Wanted] = &[wanted(
+    "golang-go",
+    "go",
+    "the kubelet of the tests is built with it",
+)];
+
 /// What the kernel matrix needs.
 pub const GUESTS: &[Wanted] = &[
     wanted(

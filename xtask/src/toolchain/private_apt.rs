@@ -72,8 +72,17 @@ pub struct PrivateApt {
 }
 
 impl PrivateApt {
-    /// An apt that knows these (mirror, suite).
+    /// An apt that knows the packages of these (mirror, suite).
     pub fn new(folder: PathBuf, sources: &[(&str, &str)]) -> Result<Self> {
+        Self::of("deb", folder, sources)
+    }
+
+    /// The same for source packages.
+    pub fn of_sources(folder: PathBuf, sources: &[(&str, &str)]) -> Result<Self> {
+        Self::of("deb-src", folder, sources)
+    }
+
+    fn of(kind: &str, folder: PathBuf, sources: &[(&str, &str)]) -> Result<Self> {
         let keyring = KEYRINGS
             .into_iter()
             .find(|file| Path::new(file).is_file())
@@ -85,7 +94,7 @@ impl PrivateApt {
         fs::write(folder.join("status"), "")?;
         let lines: Vec<String> = sources
             .iter()
-            .map(|(mirror, suite)| format!("deb [signed-by={keyring}] {mirror} {suite} main\n"))
+            .map(|(mirror, suite)| format!("{kind} [signed-by={keyring}] {mirror} {suite} main\n"))
             .collect();
         fs::write(folder.join("sources.list"), lines.concat())?;
         Ok(Self { folder })

@@ -1,0 +1,214 @@
+//! A real kubelet of the test's own that runs pods by their manifests, without an API server.
+
+use std::{
+    env, fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    containerd::{self, Containerd},
+    daemon::Daemon,
+    sandbox,
+    wait::{self, PATIENCE},
+};
+
+/// `k8s.node.name`.
+pub const NODE: &str = "lst-node";
+
+const REMEDY: &str =
+    "cargo xtask test --only kubernetes builds one and names it in LIMITSCOPE_KUBELET";
+
+/// Kernel settings that a kubelet would write, with what it wants them to be
+/// (`pkg/util/sysctl/sysctl.go`).
+const SETTINGS: [(&str, &str); 6] = [
+    ("vm/overcommit_memory", "1"),
+    ("vm/panic_on_oom", "0"),
+    ("kernel/panic", "10"),
+    ("kernel/panic_on_oops", "1"),
+    ("kernel/keys/root_maxkeys", "1000000"),
+    ("kernel/keys/root_maxbytes", "25000000"),
+];
+
+/// A kubelet with its containerd. Both, and this thread, are in a mount namespace in which the places
+/// that a kubelet has by heart are the test's.
+#[derive(Debug)]
+pub struct Kubelet {
+    daemon: Option<Daemon>,
+    containerd: Option<Containerd>,
+    dir: Option<TempDir>,
+    port: u16,
+}
+
+impl Kubelet {
+    /// Starts both.
+    pub fn start() -> Result<Self> {
+        let binary = env::var_os("LIMITSCOPE_KUBELET").context(REMEDY)?;
+        let dir = tempfile::Builder::new()
+            .prefix("limitscope-kubelet-")
+            .tempdir_in("/var/tmp")?;
+        hide_places(dir.path())?;
+        let mut kubelet = Self {
+            daemon: None,
+            containerd: Some(Containerd::start()?),
+            port: free_port()?,
+            dir: Some(dir),
+        };
+        let dir = kubelet.dir().to_owned();
+        fs::create_dir(dir.join("manifests"))?;
+        let config = CONFIG
+            .replace("@DIR@", &dir.display().to_string())
+            .replace("@PORT@", &kubelet.port.to_string())
+            .replace("@TLS_PORT@", &free_port()?.to_string());
+        fs::write(dir.join("config.yaml"), config)?;
+        let mut command = Command::new(binary);
+        let endpoint = format!("unix://{}", kubelet.containerd()?.socket().display());
+        for (option, value) in [
+            ("config", dir.join("config.yaml").display().to_string()),
+            ("root-dir", dir.join("root").display().to_string()),
+            ("cert-dir", dir.join("certificates").display().to_string()),
+            ("container-runtime", "remote".to_owned()),
+            ("container-runtime-endpoint", endpoint),
+            ("pod-infra-container-image", containerd::PAUSE.to_owned()),
+            ("hostname-override", NODE.to_owned()),
+        ] {
+            command.arg(format!("--{option}={value}"));
+        }
+        kubelet.daemon = Some(Daemon::start("kubelet", &mut command, &dir, REMEDY)?);
+        wait::until("the kubelet's answer", Duration::from_mins(1), || {
+            let daemon = kubelet.daemon.as_mut().context("just started")?;
+            daemon.still_runs()?;
+            let url = kubelet.url();
+            Ok(get(&url, "/pods").ok().map(drop))
+        })?;
+        Ok(kubelet)
+    }
+
+    fn dir(&self) -> &Path {
+        self.dir
+            .as_ref()
+            .map_or(Path::new("/nonexistent"), |dir| dir.path())
+    }
+
+    /// Its containerd.
+    pub fn containerd(&self) -> Result<&Containerd> {
+        self.containerd.as_ref().context("containerd is down")
+    }
+
+    /// Where it tells its pods, without a question who asks.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn manifest(&self) -> PathBuf {
+        self.dir().join("manifests/pod.yaml")
+    }
+
+    /// Has it run the pod of a manifest.
+    pub fn run(&self, manifest: &str) -> Result<()> {
+        fs::write(self.manifest(), manifest).context("writing the manifest")
+    }
+
+    /// Its pods, as it tells them.
+    pub fn pods(&self) -> Result<Vec<Value>> {
+        let list = get(&self.url(), "/pods")?;
+        Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        if self.daemon.is_some() && self.manifest().exists() {
+            fs::remove_file(self.manifest())?;
+            wait::until("the end of the kubelet's pods", PATIENCE, || {
+                Ok(self.pods()?.is_empty().then_some(()))
+            })?;
+        }
+        let daemon = self.daemon.take();
+        daemon.map_or(Ok(()), |daemon| daemon.end(PATIENCE))?;
+        // It removes the pods that are left.
+        self.containerd = None;
+        let Some(dir) = self.dir.take() else {
+            return Ok(());
+        };
+        // The kubelet mounts its folder on itself, to share what it mounts below.
+        let root = dir.path().join("root");
+        while fs::metadata(&root).is_ok() && unmount(&root, UnmountFlags::DETACH).is_ok() {}
+        let path = dir.path().display().to_string();
+        dir.close().with_context(|| format!("removing {path}"))
+    }
+}
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        if let Err(error) = self.clear() {
+            eprintln!("LEFT BEHIND: {error:#}");
+            assert!(thread::panicking(), "{error:#}");
+        }
+    }
+}
+
+/// Puts folders and files of the test over places that a kubelet and its runtime write to.
+fn hide_places(dir: &Path) -> Result<()> {
+    sandbox::make_mounts_private()?;
+    for place in ["/var/log", "/var/lib"] {
+        let flags = MountFlags::empty();
+        mount(c"tmpfs", place, c"tmpfs", flags, c"size=64m").with_context(|| place.to_owned())?;
+    }
+    for (setting, value) in SETTINGS {
+        let file = dir.join(setting.replace('/', "_"));
+        fs::write(&file, value)?;
+        mount_bind(&file, Path::new("/proc/sys").join(setting)).context(setting)?;
+    }
+    Ok(())
+}
+
+/// A port of loopback that nobody has now.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn get(url: &str, path: &str) -> Result<Value> {
+    let authority = url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(authority)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {authority}\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let text = String::from_utf8(answer)?;
+    let (head, body) = text.split_once("\r\n\r\n").context("no HTTP")?;
+    ensure!(head.contains(" 200 "), "{head}");
+    serde_json::from_str(body).context("no JSON")
+}
+
+/// As a kubelet runs in a cluster, but for what takes more rights than a test has, and the network.
+const CONFIG: &str = r#"
+kind: KubeletConfiguration
+apiVersion: kubelet.config.k8s.io/v1beta1
+address: 127.0.0.1
+port: @TLS_PORT@
+readOnlyPort: @PORT@
+healthzPort: 0
+authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
+authorization: {mode: AlwaysAllow}
+cgroupDriver: cgroupfs
+failSwapOn: false
+makeIPTablesUtilChains: false
+protectKernelDefaults: true
+staticPodPath: @DIR@/manifests
+oomScoreAdj: 0
+enableControllerAttachDetach: false
+maxOpenFiles: 20000
+evictionHard: {}
+enforceNodeAllocatable: [pods]
+fileCheckFrequency: 1s
+syncFrequency: 5s
+resolvConf: ""
+"#;
