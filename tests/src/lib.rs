@@ -23,6 +23,7 @@ pub mod oom;
 pub mod parents;
 pub mod podman;
 pub mod referee;
+pub mod restarts;
 pub mod rights;
 pub mod sandbox;
 pub mod throttled;
