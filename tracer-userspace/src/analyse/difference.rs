@@ -66,6 +66,7 @@ impl Totals {
             periods: now.periods.saturating_sub(then.periods),
             throttled_periods: now.throttled_periods.saturating_sub(then.throttled_periods),
             unseen_ns: 0,
+            burst: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::cgroup_mounts::{CgroupVersion, Hierarchy};
-use crate::model::oom::MemoryReading;
+use crate::model::{oom::MemoryReading, stats::Burst};
 
 /// Where the files of one controller are.
 #[derive(Clone, Debug)]
@@ -91,6 +91,11 @@ impl ControllerFiles {
             throttled_periods: number("nr_throttled")?,
             throttled_ns: number("throttled_time")
                 .or_else(|| number("throttled_usec")?.checked_mul(1_000))?,
+            burst: number("nr_bursts").and_then(|periods| {
+                let ns = number("burst_time");
+                let ns = ns.or_else(|| number("burst_usec")?.checked_mul(1_000))?;
+                Some(Burst { periods, ns })
+            }),
         })
     }
 
@@ -115,6 +120,8 @@ pub struct CpuStat {
     pub throttled_periods: u64,
     /// Throttled time in nanoseconds, summed over CPUs.
     pub throttled_ns: u64,
+    /// What it used beyond the quota, out of what it had saved; `None` before 5.14.
+    pub burst: Option<Burst>,
 }
 
 /// What cgroup v1 shows for "no limit": the largest multiple of the page size below 2^63
@@ -154,7 +161,7 @@ mod tests {
                     ("memory.max_usage_in_bytes", "8192\n"),
                     (
                         "cpu.stat",
-                        "nr_periods 5\nnr_throttled 3\nthrottled_time 7000\n",
+                        "nr_periods 5\nnr_throttled 3\nthrottled_time 7000\nnr_bursts 2\nburst_time 4000\n",
                     ),
                     ("tasks", "1\n2\n"),
                 ][..],
@@ -166,7 +173,7 @@ mod tests {
                     ("memory.max", "8192\n"),
                     (
                         "cpu.stat",
-                        "usage_usec 9\nnr_periods 5\nnr_throttled 3\nthrottled_usec 7\n",
+                        "usage_usec 9\nnr_periods 5\nnr_throttled 3\nthrottled_usec 7\nnr_bursts 2\nburst_usec 4\n",
                     ),
                     ("cgroup.threads", "1\n"),
                 ][..],
@@ -199,6 +206,10 @@ mod tests {
             periods: 5,
             throttled_periods: 3,
             throttled_ns: 7000,
+            burst: Some(Burst {
+                periods: 2,
+                ns: 4000,
+            }),
         });
         assert_eq!(
             (v1.cpu_stat(b"/one"), v2.cpu_stat(b"/docker/two")),

@@ -93,6 +93,37 @@ pub struct ThrottleStats {
     pub throttled_periods: u64,
     /// Throttled time, in nanoseconds, that the kernel's account has and ours has not.
     pub unseen_ns: u64,
+    /// What it used beyond its quota, by the kernel's account; `None` where there is none of it.
+    pub burst: Option<Burst>,
+}
+
+/// CPU time beyond a quota, out of what was left of earlier periods (`cpu.max.burst`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Burst {
+    /// Periods in which more than the quota was used.
+    pub periods: u64,
+    /// What was used beyond it, in nanoseconds.
+    pub ns: u64,
+}
+
+impl Burst {
+    /// What came since an earlier reading.
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self {
+            periods: self.periods.saturating_sub(before.periods),
+            ns: self.ns.saturating_sub(before.ns),
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            periods: self.periods.saturating_add(other.periods),
+            ns: self.ns.saturating_add(other.ns),
+        }
+    }
 }
 
 /// Memory at an interval's end.

@@ -18,7 +18,8 @@ use crate::{
     model::{
         identity::{CgroupKey, Level},
         stats::{
-            ContainerStats, IntervalHistograms, MemoryStats, Neighbour, SchedStats, ThrottleStats,
+            Burst, ContainerStats, IntervalHistograms, MemoryStats, Neighbour, SchedStats,
+            ThrottleStats,
         },
     },
 };
@@ -40,6 +41,8 @@ struct Known {
     /// Readings of `cpu.stat`, where throttling comes from there.
     cpu_stats: HashMap<CgroupKey, CpuStat>,
     audits: HashMap<CgroupKey, ThrottleAudit>,
+    /// What was used beyond quotas when it was last read.
+    bursts: HashMap<CgroupKey, Burst>,
 }
 
 /// Where to read what the programs do not tell.
@@ -105,9 +108,15 @@ impl Containers {
                 read.insert(activity.cgroup);
                 activity.throttle = throttling(known, activity.cgroup, index, files);
             } else {
-                let unseen = audit(known, &activity, index, files);
-                self.unseen_throttle_ns += unseen;
-                activity.throttle.unseen_ns = unseen;
+                if activity.throttle.periods > 0
+                    && let Some(kernel) = cpu_stat(activity.cgroup, index, files)
+                {
+                    let unseen = audit(known, &activity, kernel);
+                    self.unseen_throttle_ns += unseen;
+                    activity.throttle.unseen_ns = unseen;
+                    let is_new = index.is_born_in_run(activity.cgroup);
+                    activity.throttle.burst = burst(known, activity.cgroup, is_new, kernel);
+                }
             }
             take(owner, activity);
         });
@@ -188,7 +197,13 @@ fn throttling(
         return ThrottleStats::default();
     };
     let before = known.cpu_stats.insert(cgroup, now).unwrap_or_default();
+    if now == before {
+        return ThrottleStats::default();
+    }
     ThrottleStats {
+        burst: now
+            .burst
+            .map(|burst| burst.since(before.burst.unwrap_or_default())),
         summed_ns: now.throttled_ns.saturating_sub(before.throttled_ns),
         periods: now.periods.saturating_sub(before.periods),
         throttled_periods: now
@@ -206,13 +221,16 @@ fn cpu_stat(cgroup: CgroupKey, index: &CgroupIndex, files: &Files) -> Option<Cpu
         .cpu_stat(identity.cgroup_path.as_bytes())
 }
 
-fn audit(known: &mut Known, activity: &Activity, index: &CgroupIndex, files: &Files) -> u64 {
-    if activity.throttle.periods == 0 {
-        return 0;
-    }
-    let Some(kernel) = cpu_stat(activity.cgroup, index, files) else {
-        return 0;
-    };
+/// What was used beyond the quota since the last reading. Of a cgroup that was there before the run
+/// the first one belongs to no interval.
+fn burst(known: &mut Known, cgroup: CgroupKey, is_new: bool, kernel: CpuStat) -> Option<Burst> {
+    let now = kernel.burst?;
+    let before = known.bursts.insert(cgroup, now);
+    let before = before.or_else(|| is_new.then(Burst::default))?;
+    Some(now.since(before))
+}
+
+fn audit(known: &mut Known, activity: &Activity, kernel: CpuStat) -> u64 {
     let audit = known.audits.entry(activity.cgroup).or_default();
     let unseen = audit.reading(kernel.throttled_ns, activity.throttled_total_ns);
     if unseen > 0 {
@@ -242,6 +260,10 @@ fn add(sum: &mut ContainerStats, activity: &Activity) {
     a.periods += b.periods;
     a.throttled_periods += b.throttled_periods;
     a.unseen_ns += b.unseen_ns;
+    a.burst = match (a.burst, b.burst) {
+        (Some(one), Some(other)) => Some(one.and(other)),
+        (one, other) => one.or(other),
+    };
     let (a, b): (&mut IntervalHistograms, _) = (&mut sum.histograms, &activity.histograms);
     a.run_queue_wait.merge(&b.run_queue_wait);
     a.on_cpu_slice.merge(&b.on_cpu_slice);

@@ -20,7 +20,7 @@ use crate::model::oom::{
 };
 use crate::model::plan::{PlanSummary, SignalPlan};
 use crate::model::stats::{
-    ContainerStats, IntervalHistograms, MemoryStats, Neighbour, SchedStats, ThrottleStats,
+    Burst, ContainerStats, IntervalHistograms, MemoryStats, Neighbour, SchedStats, ThrottleStats,
 };
 use crate::model::throttle::ThrottleEvent;
 use crate::sinks::wall_clock::WallClock;
@@ -172,6 +172,10 @@ pub fn stats() -> ContainerStats {
             periods: 20,
             throttled_periods: 5,
             unseen_ns: 0,
+            burst: Some(Burst {
+                periods: 3,
+                ns: 12_000_000,
+            }),
         },
         memory: Some(MemoryStats {
             reading: MemoryReading {

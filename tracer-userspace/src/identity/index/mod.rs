@@ -308,6 +308,12 @@ impl CgroupIndex {
             .is_some_and(|cgroup| cgroup.removed_ns.is_none())
     }
 
+    /// Whether its birth was seen: what it has used, it has used since.
+    pub fn is_born_in_run(&self, key: CgroupKey) -> bool {
+        let cgroup = self.cgroups.get(&key);
+        cgroup.is_some_and(|cgroup| cgroup.born_ns.is_some())
+    }
+
     /// All owners of the slot hierarchy that live.
     pub fn live_owners(&self) -> impl Iterator<Item = (CgroupKey, SharedIdentity)> + '_ {
         self.cgroups.iter().filter_map(|(&key, cgroup)| {

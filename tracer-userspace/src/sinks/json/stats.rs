@@ -105,6 +105,11 @@ fn throttle<M: SerializeMap>(
     fields.put("throttle.intervals", &throttle.intervals)?;
     fields.put("throttle.periods", &throttle.periods)?;
     fields.put("throttle.throttled_periods", &throttle.throttled_periods)?;
+    fields.maybe(
+        "throttle.burst_periods",
+        throttle.burst.map(|burst| burst.periods),
+    )?;
+    fields.maybe("throttle.burst_ns", throttle.burst.map(|burst| burst.ns))?;
     fields.put("throttle.unseen_ns", &throttle.unseen_ns)
 }
 
