@@ -143,6 +143,22 @@ impl Cgroup {
         )
     }
 
+    /// Lets it save up to so many microseconds of quota for the next period; `false` where the kernel
+    /// cannot (before 5.14).
+    pub fn set_cpu_burst(&self, burst_us: u64) -> Result<bool> {
+        let (version, dir) = self.controller_dir("cpu")?;
+        let file = dir.join(if version == 2 {
+            "cpu.max.burst"
+        } else {
+            "cpu.cfs_burst_us"
+        });
+        if !file.exists() {
+            return Ok(false);
+        }
+        write(&file, &burst_us.to_string())?;
+        Ok(true)
+    }
+
     /// Lets it have the CPUs before everybody else, up to its quota: what is measured is the quota
     /// then, also on a machine that is busy with other things.
     pub fn prefer(&self) -> Result<()> {
@@ -173,11 +189,16 @@ impl Cgroup {
                 bytes,
             )
         };
-        write(&dir.join(limit), &bytes.to_string())?;
+        let mut files = vec![(limit, bytes)];
         if dir.join(swap).exists() {
-            write(&dir.join(swap), &amount.to_string())?;
+            files.push((swap, amount));
         }
-        Ok(())
+        // In v1 the limit with swap is never the smaller one: where it grows, it comes first.
+        if version == 1 && self.memory_limit()? < bytes {
+            files.reverse();
+        }
+        let mut files = files.into_iter();
+        files.try_for_each(|(file, amount)| write(&dir.join(file), &amount.to_string()))
     }
 
     /// The memory limit as the kernel has it, in bytes.

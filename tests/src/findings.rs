@@ -1,6 +1,6 @@
 //! What was found in a cgroup, and the programs that give reason to it.
 
-use std::{thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -70,8 +70,31 @@ pub fn compute(
     variables: &[(&str, &str)],
     work: &str,
 ) -> Result<(Events, Value)> {
-    let built = go::build(folder, "static", &[])?;
-    let mut program = Program::start::<&str>(&built, &[], variables)?;
+    compute_with(
+        &go::build(folder, "static", &[])?,
+        cgroup,
+        variables,
+        &[work],
+    )
+}
+
+/// The same of a program that is built already and gets several orders, the last of which is its work.
+pub fn compute_with(
+    built: &Path,
+    cgroup: &Cgroup,
+    variables: &[(&str, &str)],
+    orders: &[&str],
+) -> Result<(Events, Value)> {
+    let (work, before) = orders.split_last().context("no work")?;
+    let mut program = Program::start::<&str>(built, &[], variables)?;
+    for order in before {
+        program.ask(order)?;
+    }
+    watch(program, cgroup, work)
+}
+
+/// The same of a program that runs.
+pub fn watch(mut program: Program, cgroup: &Cgroup, work: &str) -> Result<(Events, Value)> {
     let said = program.said.clone();
     cgroup.add(program.pid())?;
     let agent = Agent::start(&["--interval", "1s"])?;

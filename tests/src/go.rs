@@ -12,20 +12,52 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::cgroup::Cgroup;
+
 /// The sources, in the project.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/go");
 
 /// One build at a time: they share Go's cache.
 static BUILDING: Mutex<()> = Mutex::new(());
 
+/// The Go compilers to try: the one of the machine, and those that `LIMITSCOPE_GO` names, with colons
+/// between. Each comes with its version, as `go1.25.4`.
+pub fn compilers() -> Result<Vec<(PathBuf, String)>> {
+    let more = std::env::var("LIMITSCOPE_GO").unwrap_or_default();
+    let more = more.split(':').filter(|path| !path.is_empty());
+    let all = std::iter::once("go").chain(more);
+    all.map(|go| {
+        let mut command = Command::new(go);
+        let said = command
+            .args(["env", "GOVERSION"])
+            .env("GOTOOLCHAIN", "local")
+            .output();
+        let said = said.with_context(|| format!("starting {go}"))?;
+        ensure!(said.status.success(), "{go} env GOVERSION: {}", said.status);
+        let version = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+        Ok((PathBuf::from(go), version))
+    })
+    .collect()
+}
+
 /// Builds the program with these arguments of `go build`, into a folder that stays from run to run.
 /// `folder` is where Cargo has tests put their files (`CARGO_TARGET_TMPDIR`).
 pub fn build(folder: &str, name: &str, arguments: &[&str]) -> Result<PathBuf> {
+    build_by(
+        Path::new("go"),
+        &Path::new(folder).join("go"),
+        name,
+        arguments,
+    )
+}
+
+/// The same by one of [`compilers`], into a folder of its own.
+pub fn build_by(go: &Path, folder: &Path, name: &str, arguments: &[&str]) -> Result<PathBuf> {
     let _one = BUILDING.lock();
-    let folder = Path::new(folder).join("go");
+    let folder = folder.to_owned();
     fs::create_dir_all(&folder)?;
     let program = folder.join(name);
-    let mut command = Command::new("go");
+    let mut command = Command::new(go);
     command
         .arg("build")
         .args(arguments)
@@ -65,6 +97,31 @@ impl Program {
         arguments: &[S],
         variables: &[(&str, &str)],
     ) -> Result<Self> {
+        let mut made = Self::spawn(program, arguments, variables)?;
+        made.hear()?;
+        Ok(made)
+    }
+
+    /// Starts it within `cgroup`: its runtime looks at the limits when it begins.
+    pub fn start_in(cgroup: &Cgroup, program: &Path) -> Result<Self> {
+        // A shell that waits, and becomes the program when it is there.
+        let shell = [
+            OsStr::new("-c"),
+            OsStr::new("read line; exec \"$0\""),
+            program.as_os_str(),
+        ];
+        let mut made = Self::spawn("/bin/sh".as_ref(), &shell, &[])?;
+        cgroup.add(made.pid())?;
+        made.tell("go")?;
+        made.hear()?;
+        Ok(made)
+    }
+
+    fn spawn<S: AsRef<OsStr>>(
+        program: &Path,
+        arguments: &[S],
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         let mut child = Command::new(program)
             .args(arguments)
             .env_remove("GOMAXPROCS")
@@ -75,19 +132,31 @@ impl Program {
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
         let lines = BufReader::new(child.stdout.take().context("stdout is piped")?);
-        let mut made = Self {
+        Ok(Self {
             stdin: child.stdin.take(),
             child,
             lines,
             said: Value::Null,
-        };
-        made.hear()?;
-        Ok(made)
+        })
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Lets it use one CPU only, all its threads and those to come.
+    pub fn pin(&self) -> Result<()> {
+        let allowed = rustix::thread::sched_getaffinity(None)?;
+        let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|&cpu| allowed.is_set(cpu));
+        let mut one = rustix::thread::CpuSet::new();
+        one.set(first.context("no CPU is allowed")?);
+        for task in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
+            let name = task?.file_name();
+            let thread = name.to_string_lossy().parse()?;
+            rustix::thread::sched_setaffinity(rustix::process::Pid::from_raw(thread), &one)?;
+        }
+        Ok(())
     }
 
     /// Hears the next line.

@@ -8,8 +8,10 @@ use limitscope_tests::{
     agent::Agent,
     assert_within,
     cgroup::Cgroup,
-    findings::{begun, consume, evidence, kinds},
+    events::Line,
+    findings::{begun, consume, evidence, kinds, show},
     go::{self, Program},
+    workload::Workload,
 };
 
 const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
@@ -87,6 +89,44 @@ fn a_spike_without_a_kill_is_found() -> Result<()> {
     cgroup.set_memory_limit(128 * MIB)?;
     let events = consume(&cgroup, &["anon", "--mib", "64"], &[])?;
     assert_eq!(kinds(&events, &cgroup), ["memory_spike"]);
+    Ok(())
+}
+
+/// Most of the limit is held, and does not move; with the limit that is recommended it is over.
+#[test]
+fn memory_near_the_limit_is_told_and_ends() -> Result<()> {
+    let cgroup = Cgroup::new("near")?;
+    cgroup.set_memory_limit(64 * MIB)?;
+    let mut workload = Workload::start_in(&cgroup, &["anon", "--mib", "56"])?;
+    workload.run()?;
+    let agent = Agent::start(&["--interval", "1s"])?;
+    let is = |line: &Line, phase: &str| {
+        line.cgroup() == cgroup.path()
+            && line.value["finding.kind"] == "memory_near_limit"
+            && line.value["finding.phase"] == phase
+    };
+    let found = agent.wait_for("the finding", |line| is(line, "start"))?;
+    let anon = 56.0 * MIB as f64;
+    assert_within(
+        "memory that is held",
+        evidence(&found, "memory_held_bytes")?,
+        anon,
+        5.0,
+    );
+    assert_eq!(
+        evidence(&found, "memory_limit_bytes")? as u64,
+        cgroup.memory_limit()?
+    );
+    assert_eq!(found.value["finding.evidence"]["largest_part"], "anon");
+    let text = found.text("finding.recommendation")?;
+    let mib = text.strip_prefix("raise the memory limit to ");
+    let mib = mib.and_then(|rest| rest.split(' ').next());
+    let mib: u64 = mib.with_context(|| text.to_owned())?.parse()?;
+    cgroup.set_memory_limit(mib * MIB)?;
+    agent.wait_for("its end", |line| is(line, "end"))?;
+    let events = agent.stop()?.events;
+    show(&events, &cgroup);
+    assert_eq!(kinds(&events, &cgroup), ["memory_near_limit"]);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use limitscope_tests::{
     agent,
+    cgroup::Cgroup,
     go::{self, Program},
     sandbox,
     wait::{self, PATIENCE},
@@ -67,22 +68,38 @@ fn check_go(program: &Program, exact: bool) -> Result<()> {
     Ok(())
 }
 
+/// Builds a form of the program by each compiler that there is.
+fn by_each(name: &str, arguments: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    let build = |(go, version): (PathBuf, String)| {
+        let folder = Path::new(FOLDER).join("go").join(&version);
+        let built = go::build_by(&go, &folder, name, arguments)?;
+        println!("{name} by {version}");
+        Ok((format!("{name} by {version}"), built))
+    };
+    go::compilers()?.into_iter().map(build).collect()
+}
+
 #[test]
 fn gomaxprocs_is_what_the_program_prints() -> Result<()> {
+    let mut all = Vec::new();
     for (name, arguments) in [
         ("static", &[][..]),
         ("pie", &["-buildmode=pie"][..]),
         ("without-debugging", &["-ldflags=-w"][..]),
     ] {
-        let built = go::build(FOLDER, name, arguments)?;
-        let mut program = Program::start::<&str>(&built, &[], &[])?;
-        check_go(&program, true).context(name)?;
+        all.extend(by_each(name, arguments)?);
+    }
+    for (name, built) in &all {
+        let name = || name.clone();
+        let mut program = Program::start::<&str>(built, &[], &[])?;
+        check_go(&program, true).with_context(name)?;
         program.ask("procs 11")?;
         program.ask("memory 123456789")?;
         assert_eq!(program.said["gomaxprocs"], 11);
-        check_go(&program, true).context(name)?;
+        check_go(&program, true).with_context(name)?;
         let variables = [("GOMAXPROCS", "5"), ("GOMEMLIMIT", "64MiB")];
-        check_go(&Program::start::<&str>(&built, &[], &variables)?, true).context(name)?;
+        let program = Program::start::<&str>(built, &[], &variables)?;
+        check_go(&program, true).with_context(name)?;
     }
     Ok(())
 }
@@ -90,16 +107,65 @@ fn gomaxprocs_is_what_the_program_prints() -> Result<()> {
 /// Without symbols what was asked for at the start is all that is known, and it says so.
 #[test]
 fn a_stripped_program_gives_an_estimate() -> Result<()> {
-    let built = go::build(FOLDER, "stripped", &["-ldflags=-s -w"])?;
-    let variables = [("GOMAXPROCS", "5"), ("GOMEMLIMIT", "64MiB")];
-    check_go(&Program::start::<&str>(&built, &[], &variables)?, false)?;
-    let mut plain = Program::start::<&str>(&built, &[], &[])?;
-    check_go(&plain, false)?;
-    plain.ask("procs 11")?;
-    let procs = pool(&inspect(plain.pid())?, "go", "GOMAXPROCS")?;
-    assert_eq!(procs["estimate"], true, "it may have been changed: {procs}");
-    let note = procs["note"].as_str().unwrap_or_default();
-    assert!(note.contains("stripped"), "{procs}");
+    let mut all = by_each("stripped", &["-ldflags=-s -w"])?;
+    all.extend(by_each(
+        "stripped-pie",
+        &["-buildmode=pie", "-ldflags=-s -w"],
+    )?);
+    for (name, built) in &all {
+        let name = || name.clone();
+        let variables = [("GOMAXPROCS", "5"), ("GOMEMLIMIT", "64MiB")];
+        let program = Program::start::<&str>(built, &[], &variables)?;
+        check_go(&program, false).with_context(name)?;
+        let mut plain = Program::start::<&str>(built, &[], &[])?;
+        check_go(&plain, false).with_context(name)?;
+        plain.ask("procs 11")?;
+        let procs = pool(&inspect(plain.pid())?, "go", "GOMAXPROCS")?;
+        assert_eq!(procs["estimate"], true, "it may have been changed: {procs}");
+        let note = procs["note"].as_str().unwrap_or_default();
+        assert!(note.contains("stripped"), "{procs}");
+    }
+    Ok(())
+}
+
+/// The default within a CPU limit is each version's own: from 1.25 on it is the limit. An estimate of
+/// a stripped program follows the same rule.
+#[test]
+fn defaults_under_a_limit_are_those_of_the_version() -> Result<()> {
+    let cgroup = Cgroup::new("default")?;
+    cgroup.set_cpu_quota(Some(50_000), 100_000)?;
+    let mut all = by_each("static", &[])?;
+    let exact = all.len();
+    all.extend(by_each("stripped", &["-ldflags=-s -w"])?);
+    for (number, (name, built)) in all.iter().enumerate() {
+        let program = Program::start_in(&cgroup, built)?;
+        println!("{name}: {}", program.said);
+        check_go(&program, number < exact).with_context(|| name.clone())?;
+    }
+    Ok(())
+}
+
+/// The same for people: the value, and what it is based on.
+#[test]
+fn the_text_tells_what_the_json_tells() -> Result<()> {
+    let built = go::build(FOLDER, "static", &[])?;
+    let program = Program::start::<&str>(&built, &[], &[("GOMAXPROCS", "5")])?;
+    let pid = program.pid().to_string();
+    let done = agent::output(["inspect", &pid], PATIENCE)?;
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    ensure!(done.status.success(), "{text}");
+    ensure!(
+        text.starts_with(&format!("process {pid} `static`, ")),
+        "{text}"
+    );
+    let version = program.said["version"].as_str().context("a version")?;
+    ensure!(text.contains(version), "{text}");
+    let procs = text.lines().find(|line| line.contains("GOMAXPROCS"));
+    let procs = procs.with_context(|| text.clone())?;
+    ensure!(
+        procs.contains('5') && !procs.contains("estimate"),
+        "{procs}"
+    );
     Ok(())
 }
 

@@ -122,7 +122,7 @@ fn finding(
 /// The neighbour's name; the root cgroup has none.
 fn name(who: &Identity) -> &str {
     if who.level == Level::Root {
-        "what runs in no cgroup of its own (the kernel's threads, mostly)"
+        "the root cgroup: what is in no other, and the kernel's threads"
     } else {
         who.display_name()
     }
