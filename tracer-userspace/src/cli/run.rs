@@ -281,10 +281,8 @@ pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let result = runtime.block_on(async {
-        let stop = stopped()?;
-        pipeline::run(options, &host, &plan, outputs, stop).await
-    });
+    let result =
+        runtime.block_on(async { pipeline::run(options, &host, &plan, outputs, stopped).await });
     // A look-up of a name that hangs must not keep the process.
     runtime.shutdown_background();
     match result {

@@ -6,7 +6,10 @@ use std::{collections::HashMap, time::Duration};
 use super::containers::Files;
 use crate::{
     analyse::findings::{
-        Observation, Thresholds, history::MemoryHistory, noisy_neighbour, oom_verdict,
+        Observation, Thresholds,
+        history::MemoryHistory,
+        noisy_neighbour,
+        oom_verdict::{self, Reached},
         tracker::Tracker,
     },
     identity::index::CgroupIndex,
@@ -115,6 +118,10 @@ impl Findings {
         if !self.judges || too_short || !is_watched(stats.container.level) {
             return Vec::new();
         }
+        // What a container did last is told after its end, which ended its findings.
+        if !index.is_live(owner) {
+            return Vec::new();
+        }
         let path = &stats.container.cgroup_path;
         let cpu_limit = files.cpu.as_ref().and_then(|files| files.cpu_limit(path));
         if !self.watched.contains_key(&owner) {
@@ -130,7 +137,8 @@ impl Findings {
         let since = watched.inspected_at_ns.map(|at| now_ns.saturating_sub(at));
         let patience = if is_at_its_limit(stats, cpu_limit.as_ref()) {
             Some(self.inspect_again_ns)
-        } else if is_large(watched) {
+        } else if is_large(watched) || !watched.processes.is_empty() {
+            // What is known of processes must not outlive them.
             Some(self.inspect_again_ns.saturating_mul(CALM))
         } else {
             None
@@ -227,18 +235,27 @@ impl Findings {
     /// What is put to an OOM kill: read at once, before the victim is gone.
     pub fn oom_context(&self, kill: &OomKillEvent, kill_ns: u64, files: &Files) -> OomContext {
         let path = &kill.container.cgroup_path;
+        // One that was there before under the same path is remembered for a while.
         let of = |watched: &&Watched| watched.container.cgroup_path == *path;
-        let watched = self.watched.values().find(of);
+        let latest = |watched: &&Watched| watched.history.last().map(|sample| sample.at_ns);
+        let watched = self.watched.values().filter(of).max_by_key(latest);
         let empty = MemoryHistory::default();
         let history = watched.map_or(&empty, |watched| &watched.history);
         let limit = kill.limit.as_ref();
-        let verdict = oom_verdict::judge(
-            history,
-            kill_ns,
-            limit.and_then(|limit| limit.limit_bytes),
-            &self.thresholds,
-        );
         let limited = limit.map_or(path, |limit| &limit.cgroup.cgroup_path);
+        let others = format!("what else is in {limited}");
+        let reached = limit.and_then(|limit| {
+            let shared = if limited != path {
+                Some(others.as_str())
+            } else if limit.memory_and_swap {
+                Some("swap")
+            } else {
+                None
+            };
+            let bytes = limit.limit_bytes?;
+            Some(Reached { bytes, shared })
+        });
+        let verdict = oom_verdict::judge(history, kill_ns, reached, &self.thresholds);
         let pids = files
             .memory
             .as_ref()

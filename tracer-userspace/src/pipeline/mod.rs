@@ -81,13 +81,14 @@ pub struct RunOptions {
     pub started_ns: u64,
 }
 
-/// Runs until `stop` is ready, the duration is over, or nobody reads the output any more.
-pub async fn run(
+/// Runs until what `stopped` returns is ready, the duration is over, or nobody reads the output any
+/// more. `stopped` is called when everything is attached.
+pub async fn run<F: Future<Output = ()>>(
     options: RunOptions,
     host: &HostFacts,
     plan: &Plan,
     mut outputs: Outputs,
-    stop: impl Future<Output = ()>,
+    stopped: impl FnOnce() -> Result<F>,
 ) -> Result<()> {
     let embedded = crate::kernel::object::embedded();
     let object = options.object.as_deref().or(embedded).context(
@@ -125,6 +126,8 @@ pub async fn run(
         sockets_may_come: options.resolvers.is_any_named(),
     });
 
+    // Until here a signal ends the process at once, and the kernel takes everything back.
+    let stop = stopped()?;
     let (sender, mut names) = mpsc::channel(NAME_MESSAGES);
     let mut resolvers = Resolvers::start(options.resolvers, options.kubernetes, sender);
 

@@ -1,11 +1,14 @@
 //! What the rules for CPU limits look at: the limit, the widest pool, and how much the limit bit.
 
-use super::{Observation, Thresholds};
+use super::{Observation, Thresholds, words};
 use crate::model::{
     finding::{Evidence, Severity},
     limits::CpuLimit,
     runtime::{Parallelism, ProcessFacts, Runtime},
 };
+
+/// Share of a limit above it that a container has to use for the limit's effects to be of its doing.
+const OWN_PART: f64 = 0.5;
 
 /// An interval of a container that has a CPU limit.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +55,22 @@ impl<'a> UnderLimit<'a> {
     /// Share of the limit that is used.
     pub fn used(&self) -> f64 {
         self.cpus_used / self.limit.cpus
+    }
+
+    /// Whether it is this container that uses up the limit: where the limit is that of a cgroup
+    /// above, it can be others in there, and this one only stands still with them.
+    pub fn is_its_doing(&self) -> bool {
+        self.limit.own || self.used() >= OWN_PART
+    }
+
+    /// How much the limit bit, in words: the share of periods or that of the time.
+    pub fn throttled_words(&self) -> String {
+        let share = words::percent(self.throttled);
+        if self.throttled > self.frozen() {
+            format!("{share} of the periods ended throttled")
+        } else {
+            format!("it could not run for {share} of the time")
+        }
     }
 
     /// Share of the time in which no thread could run because of a limit.
@@ -127,11 +146,19 @@ fn widest_pool(processes: &[ProcessFacts]) -> Option<Pool<'_>> {
         .flat_map(|(process, runtime)| {
             let computing = runtime.pools.iter().filter(|pool| pool.computes);
             computing.filter_map(move |pool| {
+                let threads = *pool.threads.value()?;
+                // Nobody computes with more threads than there are, whatever a setting says. Go makes
+                // its own as they are needed.
+                let most = if pool.threads.is_exact() {
+                    u64::MAX
+                } else {
+                    process.threads.max(1)
+                };
                 Some(Pool {
                     process,
                     runtime,
                     pool,
-                    threads: *pool.threads.value()?,
+                    threads: threads.min(most),
                 })
             })
         })

@@ -19,24 +19,24 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
     let hurts = case.lost() >= thresholds.throttled_ratio;
     let throttled = case.throttled >= thresholds.limit_too_low_ratio;
     if hurts && throttled && case.used() >= thresholds.limit_used_ratio {
-        let known = !observation.processes.is_empty();
-        return Verdict::Holds(Box::new(finding(&case, known)));
+        return Verdict::Holds(Box::new(finding(&case, observation.processes.len())));
     }
-    if hurts && case.throttled >= thresholds.limit_too_low_ratio / 2.0 {
+    let used = case.used() >= thresholds.limit_unused_ratio;
+    if used && hurts && case.throttled >= thresholds.limit_too_low_ratio / 2.0 {
         Verdict::Between
     } else {
         Verdict::Clear
     }
 }
 
-fn finding(case: &UnderLimit<'_>, processes_known: bool) -> Finding {
+fn finding(case: &UnderLimit<'_>, processes: usize) -> Finding {
     let limit = case.limit;
     let least = limit.cpus * 1.1;
     // While it could run it used so much; it would do the same in the time in which it stood still.
     let wanted = (case.cpus_used / (1.0 - case.frozen().min(0.95))).max(least);
-    let most = case
-        .pool
-        .map_or(f64::MAX, |pool| pool.threads.max(case.whole_cpus()) as f64);
+    // Never more than its threads could use, which are known of a single process.
+    let pool = case.pool.filter(|_| processes == 1);
+    let most = pool.map_or(f64::MAX, |pool| pool.threads.max(case.whole_cpus()) as f64);
     let wanted = wanted.min(limit.cpus * MOST_TIMES).min(most.max(least));
     // Rounded up to a tenth of a CPU, as limits are written.
     let milli = (wanted * 10.0).ceil() as u64 * 100;
@@ -51,17 +51,16 @@ fn finding(case: &UnderLimit<'_>, processes_known: bool) -> Finding {
     Finding {
         kind: FindingKind::CpuLimitTooLow,
         severity: case.severity(),
-        confidence: if processes_known {
+        confidence: if processes > 0 {
             Confidence::High
         } else {
             Confidence::Medium
         },
         summary: format!(
-            "it used {} of its limit of {} CPUs{place}; {} of the periods ended throttled, and it \
-             stood still for {} of the time",
+            "it used {} of its limit of {} CPUs{place}; {}, and it stood still for {} of the time",
             words::percent(case.used()),
             words::cpus(limit.cpus),
-            words::percent(case.throttled),
+            case.throttled_words(),
             words::percent(case.frozen()),
         ),
         evidence,

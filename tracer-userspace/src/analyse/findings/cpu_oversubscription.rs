@@ -19,6 +19,10 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
     let Some(pool) = case.too_wide(thresholds) else {
         return Verdict::Clear;
     };
+    // A wide pool that is idle harms nobody, whatever others do to a limit above.
+    if !case.is_its_doing() {
+        return Verdict::Clear;
+    }
     let sched = &observation.stats.sched;
     // What it waits for others says nothing about its own threads.
     let contention = sched.wait_own_ns as f64 / sched.cpu_time_ns.max(1) as f64;
@@ -43,13 +47,13 @@ fn finding(case: &UnderLimit<'_>, pool: &Pool<'_>, wait_own_ns: u64) -> Finding 
     let exact = pool.pool.threads.is_exact();
     let about = if exact { "" } else { "an estimated " };
     let summary = format!(
-        "`{}` (pid {}) computes with {about}{} threads ({name}) under a limit of {} CPUs; {} of \
-         the periods ended throttled, and it stood still for {} of the time",
+        "`{}` (pid {}) computes with {about}{} threads ({name}) under a limit of {} CPUs; {}, and \
+         it stood still for {} of the time",
         pool.process.command,
         pool.process.pid,
         pool.threads,
         words::cpus(case.limit.cpus),
-        words::percent(case.throttled),
+        case.throttled_words(),
         words::percent(case.frozen()),
     );
     let text = |text: &str| Evidence::Text(text.to_owned());

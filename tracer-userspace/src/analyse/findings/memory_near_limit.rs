@@ -42,7 +42,11 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
         .map(|part| (part, sample.part(part)))
         .max_by_key(|(_, bytes)| *bytes)
         .unwrap_or((MemoryPart::Anon, 0));
-    let wanted = (held as f64 / (thresholds.near_limit_ratio - 2.0 * END_BELOW)) as u64;
+    let wanted = {
+        // With room, so that it ends then.
+        let ratio = thresholds.near_limit_ratio;
+        (held as f64 / (ratio - 2.0 * END_BELOW).max(ratio / 2.0)) as u64
+    };
     Verdict::Holds(Box::new(Finding {
         kind: FindingKind::MemoryNearLimit,
         severity: if share >= CRITICAL {

@@ -14,8 +14,40 @@ const EXPLAINS: f64 = 0.85;
 /// than that cannot be judged by it. Nanoseconds.
 const STALE_NS: u64 = 60_000_000_000;
 
-/// Judges by the samples from before the kill, which was at `kill_ns` under `limit_bytes`.
+/// The limit that was reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Reached<'a> {
+    /// Bytes.
+    pub bytes: u64,
+    /// What else than the memory of the samples counts against it, if anything.
+    pub shared: Option<&'a str>,
+}
+
+/// Judges by the samples from before the kill, which was at `kill_ns`. A leak that leads to the limit
+/// explains the kill in any case. That the rest came at once can only be said where nothing else
+/// counts against the limit.
 pub fn judge(
+    history: &MemoryHistory,
+    kill_ns: u64,
+    reached: Option<Reached<'_>>,
+    thresholds: &Thresholds,
+) -> OomVerdict {
+    let mut verdict = judge_alone(history, kill_ns, reached.map(|it| it.bytes), thresholds);
+    if let Some(shared) = reached.and_then(|it| it.shared)
+        && verdict.verdict == Verdict::Spike
+    {
+        verdict.verdict = Verdict::Unknown;
+        verdict.part = None;
+        verdict.bytes_per_second = None;
+        verdict.grown_bytes = None;
+        verdict.window_ns = None;
+        verdict.explanation = format!("neither can be told: {shared} counts against the limit too");
+        verdict.recommendation = "look at the largest processes".to_owned();
+    }
+    verdict
+}
+
+fn judge_alone(
     history: &MemoryHistory,
     kill_ns: u64,
     limit_bytes: Option<u64>,

@@ -16,7 +16,9 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
     let Some(case) = UnderLimit::of(observation) else {
         return Verdict::Clear;
     };
-    if case.too_wide(thresholds).is_some()
+    // Whose bursts used up a limit above it cannot be seen from here.
+    if !case.limit.own
+        || case.too_wide(thresholds).is_some()
         || case.used() >= thresholds.limit_unused_ratio
         || case.throttled < thresholds.throttled_ratio / 2.0
     {
@@ -58,9 +60,9 @@ fn finding(case: &UnderLimit<'_>) -> Finding {
         severity: Severity::Warning,
         confidence: Confidence::Medium,
         summary: format!(
-            "{} of the periods ended throttled although it used only {} of its limit of {} CPUs: \
-             its work comes in bursts larger than {} ms, the quota of a period of {} ms",
-            words::percent(case.throttled),
+            "{} although it used only {} of its limit of {} CPUs: its work comes in bursts larger \
+             than {} ms, the quota of a period of {} ms",
+            case.throttled_words(),
             words::percent(case.used()),
             words::cpus(limit.cpus),
             words::cpus(limit.quota_us as f64 / 1000.0),

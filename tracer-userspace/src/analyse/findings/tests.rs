@@ -2,10 +2,11 @@
 
 mod neighbours;
 mod restarts;
+mod shared;
 
 use std::sync::Arc;
 
-use super::{history::MemoryHistory, tracker::Tracker, *};
+use super::{history::MemoryHistory, oom_verdict::Reached, tracker::Tracker, *};
 use crate::model::{
     finding::{Confidence, Evidence, FindingPhase, Severity},
     identity::Identity,
@@ -310,12 +311,13 @@ fn findings_begin_and_end_and_do_not_flap() {
 }
 
 fn verdict(case: &Case, kill_s: u64) -> oom::OomVerdict {
-    oom_verdict::judge(
-        &case.history,
-        kill_s * SECOND,
-        case.memory_limit,
-        &Thresholds::default(),
-    )
+    verdict_beside(case, kill_s, None)
+}
+
+fn verdict_beside(case: &Case, kill_s: u64, shared: Option<&str>) -> oom::OomVerdict {
+    let reached = case.memory_limit.map(|bytes| Reached { bytes, shared });
+    let thresholds = Thresholds::default();
+    oom_verdict::judge(&case.history, kill_s * SECOND, reached, &thresholds)
 }
 
 #[test]

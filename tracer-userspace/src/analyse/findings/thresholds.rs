@@ -96,6 +96,11 @@ impl Thresholds {
         if !value.is_finite() || value <= 0.0 {
             return Err(format!("{name} must be a number above 0"));
         }
+        let is_share = name.ends_with("-ratio") || name == "leak-steadiness";
+        if is_share && value > 1.0 && !matches!(name, "oversubscription-ratio" | "contention-ratio")
+        {
+            return Err(format!("{name} is a share of a whole: 1 at most"));
+        }
         let mut named = self.named();
         let names = named.each_ref().map(|(name, _)| *name);
         match named.iter_mut().find(|(known, _)| *known == name) {
