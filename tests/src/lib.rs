@@ -12,6 +12,7 @@ pub mod cri;
 pub mod daemon;
 pub mod docker;
 pub mod events;
+pub mod explain;
 pub mod findings;
 pub mod go;
 pub mod histogram;

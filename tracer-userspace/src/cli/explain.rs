@@ -18,6 +18,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use super::engines::EngineArgs;
 use crate::{
     kernel::{cgroup_files::ControllerFiles, host::HostFacts},
     model::{
@@ -46,9 +47,9 @@ pub struct ExplainArgs {
     /// How long to trace; a growth of memory takes 40s and more to be told from a start
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub duration: Duration,
-    /// Docker's socket [default: as for `run`]
-    #[arg(long, value_name = "SOCKET")]
-    pub docker_socket: Option<PathBuf>,
+    /// Who is asked for names.
+    #[command(flatten)]
+    pub engines: EngineArgs,
     /// Only cgroup mounts at or below this directory count
     #[arg(long, value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
@@ -89,13 +90,9 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode> {
         .arg(humantime::format_duration(interval(args.duration)).to_string())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
-    for (option, path) in [
-        ("--docker-socket", &args.docker_socket),
-        ("--cgroup-root", &args.cgroup_root),
-    ] {
-        if let Some(path) = path {
-            command.arg(option).arg(path);
-        }
+    command.args(args.engines.arguments());
+    if let Some(root) = &args.cgroup_root {
+        command.arg("--cgroup-root").arg(root);
     }
     let done = command.output().context("cannot start limitscope run")?;
     if !done.status.success() {

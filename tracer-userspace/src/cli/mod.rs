@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+mod engines;
 pub mod explain;
 pub mod inspect;
 mod kubernetes;

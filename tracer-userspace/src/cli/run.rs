@@ -1,16 +1,15 @@
 //! `limitscope run`: traces until it is stopped.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Error, Result, bail};
 use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracer_common::globals::Signal;
 
-use super::kubernetes::KubernetesArgs;
+use super::{engines::EngineArgs, kubernetes::KubernetesArgs};
 use crate::{
     analyse::findings::Thresholds,
-    identity::resolvers::ResolverOptions,
     kernel::{
         host::HostFacts,
         loader::LoadError,
@@ -63,22 +62,12 @@ pub struct RunArgs {
     /// Append the histograms of each interval to a HdrHistogram log (V2)
     #[arg(long, value_name = "FILE")]
     pub hlog: Option<PathBuf>,
-    /// Docker's socket [default: DOCKER_HOST if it is unix://, /run/docker.sock, /var/run/docker.sock]
-    #[arg(long, value_name = "SOCKET")]
-    pub docker_socket: Option<PathBuf>,
-    /// Socket of the Container Runtime Interface [default: those of containerd, K3s, k0s, MicroK8s,
-    /// CRI-O and cri-dockerd, whichever are there]
-    #[arg(long, value_name = "SOCKET")]
-    pub cri_socket: Option<PathBuf>,
-    /// Podman's socket [default: /run/podman/podman.sock, and those of users in /run/user]
-    #[arg(long, value_name = "SOCKET")]
-    pub podman_socket: Option<PathBuf>,
+    /// Who is asked for names.
+    #[command(flatten)]
+    pub engines: EngineArgs,
     /// Kubernetes, and labels.
     #[command(flatten)]
     pub kubernetes: KubernetesArgs,
-    /// Where the host's files are and its sockets at their usual places, e.g. within a container
-    #[arg(long, value_name = "DIR")]
-    pub host_root: Option<PathBuf>,
     /// Cgroups to have room for; `limitscope check` tells what it takes
     #[arg(
         long,
@@ -204,18 +193,7 @@ pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
     if let Some(root) = args.cgroup_root.as_deref().filter(|root| !root.is_dir()) {
         bail!("--cgroup-root {} is no directory", root.display());
     }
-    for (option, socket) in [
-        ("--docker-socket", &args.docker_socket),
-        ("--cri-socket", &args.cri_socket),
-        ("--podman-socket", &args.podman_socket),
-    ] {
-        if let Some(socket) = socket.as_deref().filter(|socket| !socket.exists()) {
-            tracing::warn!(
-                "{option} {} is not there (yet): until it is, its containers have ids and no names",
-                socket.display()
-            );
-        }
-    }
+    args.engines.warn_of_absent();
     let kubernetes = args.kubernetes.places()?;
     let mut host = HostFacts::read(args.cgroup_root.as_deref())?;
     host.functions = trial::functions(!args.force_source.is_empty());
@@ -263,13 +241,7 @@ pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
     let options = RunOptions {
         interval: args.interval,
         duration: args.duration,
-        resolvers: ResolverOptions {
-            docker_socket: args.docker_socket.clone(),
-            cri_socket: args.cri_socket.clone(),
-            podman_socket: args.podman_socket.clone(),
-            chosen: Arc::new(args.kubernetes.chosen()),
-            host_root: args.host_root.clone(),
-        },
+        resolvers: args.engines.resolvers(args.kubernetes.chosen()),
         kubernetes,
         object: object(args)?,
         slots: args.max_cgroups,
