@@ -8,8 +8,8 @@ use limitscope_tests::{
     assert_within,
     cgroup::Cgroup,
     events::Events,
-    findings::{begun, compute, compute_with, evidence, kinds, show},
-    go,
+    findings::{begun, compute, compute_with, evidence, kinds, show, watch},
+    go::{self, Program},
     referee::cpu_stat,
     skip,
     workload::Workload,
@@ -113,6 +113,39 @@ fn a_stripped_program_gives_less_confidence() -> Result<()> {
     let found = found.only()?;
     assert_eq!(found.text("finding.confidence")?, "medium");
     assert_eq!(found.value["finding.evidence"]["basis"], "environment");
+    Ok(())
+}
+
+/// One CPU, and a limit above that: nothing is throttled, and the threads wait for each other. The
+/// other CPUs are left to the program that watches.
+#[test]
+fn threads_contend_without_throttling() -> Result<()> {
+    let cgroup = Cgroup::new("contends")?;
+    cgroup.set_cpu_quota(Some(130_000), 100_000)?;
+    let built = go::build(FOLDER, "static", &[])?;
+    let work = "compute 16 30000";
+    let program = Program::start::<&str>(&built, &[], &[("GOMAXPROCS", "16")])?;
+    program.pin()?;
+    let (events, _) = watch(program, &cgroup, work)?;
+    assert_eq!(kinds(&events, &cgroup), ["cpu_oversubscription"]);
+    let found = begun(&events, &cgroup);
+    let found = found.only()?;
+    assert_eq!(evidence(found, "throttled_periods")? as u64, 0);
+    // Two would fit the limit, and one is all that it may run on.
+    let fitting = evidence(found, "recommended_threads")? as u64;
+    assert_eq!(fitting, 1, "{}", found.value);
+    let stats = events.kind("container_stats").cgroup(&cgroup.path());
+    assert_eq!(stats.sum("throttle.summed_ns")?, 0);
+
+    let variables = [("GOMAXPROCS", &*fitting.to_string())];
+    let program = Program::start::<&str>(&built, &[], &variables)?;
+    program.pin()?;
+    let (events, _) = watch(program, &cgroup, work)?;
+    assert_eq!(
+        kinds(&events, &cgroup),
+        [""; 0],
+        "what was recommended is enough"
+    );
     Ok(())
 }
 

@@ -42,7 +42,9 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
 }
 
 fn finding(case: &UnderLimit<'_>, pool: &Pool<'_>, wait_own_ns: u64) -> Finding {
-    let fitting = case.whole_cpus();
+    // More than there are CPUs fit nowhere, whatever the limit allows.
+    let cpus = pool.process.cpus_allowed.unwrap_or(u64::MAX).max(1);
+    let fitting = case.whole_cpus().min(cpus);
     let name = pool.pool.setting;
     let exact = pool.pool.threads.is_exact();
     let about = if exact { "" } else { "an estimated " };
