@@ -61,7 +61,7 @@ fn a_leak_is_called_with_a_time_and_at_the_kill() -> Result<()> {
         .cgroup(&cgroup.path())
         .with("finding.phase", "end");
     let ends = ends.with("finding.kind", "memory_leak_suspected");
-    ensure!(ends.only()?.number("monotonic_ns")? >= told);
+    ensure!(ends.only()?.number("monotonic_ns")? >= kill.number("monotonic_ns")?);
     Ok(())
 }
 
@@ -89,6 +89,38 @@ fn a_spike_without_a_kill_is_found() -> Result<()> {
     cgroup.set_memory_limit(128 * MIB)?;
     let events = consume(&cgroup, &["anon", "--mib", "64"], &[])?;
     assert_eq!(kinds(&events, &cgroup), ["memory_spike"]);
+    Ok(())
+}
+
+/// What holds ends with its cgroup, once, and what the cgroup did last begins nothing.
+#[test]
+fn what_holds_ends_with_its_cgroup() -> Result<()> {
+    let agent = Agent::start(&["--interval", "1s"])?;
+    let cgroup = Cgroup::new("gone")?;
+    cgroup.set_memory_limit(64 * MIB)?;
+    let mut workload = Workload::start_in(&cgroup, &["anon", "--mib", "56"])?;
+    workload.run()?;
+    let path = cgroup.path();
+    let is = |line: &Line, phase: &str| {
+        line.cgroup() == path
+            && line.value["finding.kind"] == "memory_near_limit"
+            && line.value["finding.phase"] == phase
+    };
+    agent.wait_for("the finding", |line| is(line, "start"))?;
+    assert!(workload.exit()?.success());
+    cgroup.remove()?;
+    let end = agent.wait_for("its end", |line| is(line, "end"))?;
+    // What it did last is told with the interval.
+    let second = Duration::from_secs(2).as_nanos() as u64;
+    agent.wait_for("two intervals later", |line| {
+        line.value["agent.phase"] == "interval" && line.arrived_ns > end.arrived_ns + second
+    })?;
+    let events = agent.stop()?.events.kind("finding").cgroup(&path);
+    for phase in ["start", "end"] {
+        let told = events.choose(|line| is(line, phase));
+        assert_eq!(told.0.len(), 1, "{phase}: {events:?}");
+    }
+    assert_eq!(events.0.last().map(|line| is(line, "end")), Some(true));
     Ok(())
 }
 

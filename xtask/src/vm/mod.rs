@@ -46,7 +46,7 @@ pub struct Options {
 }
 
 /// How long a guest has.
-const GUEST: Duration = Duration::from_mins(15);
+const GUEST: Duration = Duration::from_mins(25);
 
 /// Runs the matrix.
 pub fn run(context: &Context, options: &Options, tally: &mut Tally) {
@@ -77,8 +77,9 @@ pub fn run(context: &Context, options: &Options, tally: &mut Tally) {
     let mut all = Vec::new();
     for (guest, ended) in guests.iter().zip(ended) {
         if let Some(ended) = tally.take(&guest.name(), ended) {
-            if ended.rebooted {
-                println!("vm: {}: its first boot failed", guest.name());
+            if let Some(why) = &ended.again {
+                let why = why.lines().next().unwrap_or_default();
+                println!("vm: {}: RUN TWICE, since {why}", guest.name());
             }
             all.push(results::of(guest, &ended, tally));
         }
