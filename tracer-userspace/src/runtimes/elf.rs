@@ -16,8 +16,11 @@ const PIECE: usize = 128 << 10;
 const LARGEST_TABLE: u64 = 1 << 30;
 /// `AT_ENTRY` in include/uapi/linux/auxvec.h.
 const AT_ENTRY: u64 = 9;
-/// Most sections that are looked at.
-const MOST_SECTIONS: u64 = 4096;
+/// Most sections that are looked at. The count may be a number of 64 bits: where the header has 0, it
+/// is the size of the first section (elf(5)).
+const MOST_SECTIONS: usize = 4096;
+/// Most program headers; linkers make some ten.
+const MOST_SEGMENTS: usize = 1024;
 
 /// Why a file's symbols or sections could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +34,9 @@ pub enum ElfError {
     /// A table is larger than any that a compiler makes.
     #[error("a table of {0} bytes is not searched")]
     TooLarge(u64),
+    /// More program headers than any linker makes.
+    #[error("it has {0} program headers, which is more than are read")]
+    TooManySegments(usize),
 }
 
 /// A place in the file.
@@ -184,6 +190,10 @@ fn parse<H: FileHeader<Endian = Endianness>>(
 ) -> Result<Elf, ElfError> {
     let header = H::parse(data)?;
     let endian = header.endian()?;
+    let count = header.phnum(endian, data)?;
+    if count > MOST_SEGMENTS {
+        return Err(ElfError::TooManySegments(count));
+    }
     let mut segments = Vec::new();
     for segment in header.program_headers(endian, data)? {
         if segment.p_type(endian) == elf::PT_LOAD {
@@ -208,8 +218,10 @@ fn parse<H: FileHeader<Endian = Endianness>>(
         symbols: None,
         names: None,
     };
-    if u64::from(header.e_shnum(endian)) > MOST_SECTIONS {
-        return Ok(made);
+    // Before any of them is read: they are read as a whole.
+    match header.shnum(endian, data) {
+        Ok(count) if count <= MOST_SECTIONS => {}
+        _ => return Ok(made),
     }
     // Stripping may leave no section headers at all; then only the segments are known.
     let Ok(sections) = header.sections(endian, data) else {
@@ -279,59 +291,4 @@ fn in_pieces(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Something that this very program has and that no compiler may drop.
-    #[unsafe(no_mangle)]
-    static LIMITSCOPE_ELF_TEST_VALUE: u32 = 0x5eed_1234;
-
-    #[test]
-    fn a_symbol_of_this_program_leads_to_its_memory() {
-        let value = &raw const LIMITSCOPE_ELF_TEST_VALUE;
-        let file = File::open("/proc/self/exe").unwrap();
-        let elf = Elf::parse(&file).unwrap();
-        assert!(elf.has_symbols() && elf.wide);
-        assert_eq!(elf.go_build_info, None);
-        let (address, size) = elf
-            .data_symbol(&file, "LIMITSCOPE_ELF_TEST_VALUE")
-            .unwrap()
-            .unwrap();
-        assert_eq!(size, 4);
-        let bias = elf
-            .load_bias(&std::fs::read("/proc/self/auxv").unwrap())
-            .unwrap();
-        assert_eq!(elf.load_bias(&[0; 16]), None);
-        assert_eq!(bias.wrapping_add(address), value.addr() as u64);
-        let bytes = elf.at_address(&file, address, 4).unwrap();
-        assert_eq!(elf.number(&bytes), 0x5eed_1234);
-        assert_eq!(elf.data_symbol(&file, "LIMITSCOPE_NO_SUCH").unwrap(), None);
-        assert_eq!(elf.at_address(&file, u64::MAX - 1, 4), None);
-    }
-
-    #[test]
-    fn what_is_no_elf_file_is_refused() {
-        let mut file = tempfile::tempfile().unwrap();
-        std::io::Write::write_all(&mut file, b"#!/bin/sh\nexit 0\n").unwrap();
-        assert!(Elf::parse(&file).is_err());
-        assert!(Elf::parse(&tempfile::tempfile().unwrap()).is_err());
-    }
-
-    #[test]
-    fn names_are_found_across_pieces() {
-        let mut file = tempfile::tempfile().unwrap();
-        let mut bytes = vec![b'x'; PIECE - 3];
-        bytes.extend_from_slice(b"wanted\0other\0unwanted\0");
-        std::io::Write::write_all(&mut file, &bytes).unwrap();
-        let range = Range {
-            offset: 0,
-            size: bytes.len() as u64,
-        };
-        let first = PIECE as u64 - 3;
-        // The second is the end of a longer name, which linkers share.
-        assert_eq!(
-            occurrences(&file, range, "wanted").unwrap(),
-            [first, first + 15]
-        );
-    }
-}
+mod tests;
