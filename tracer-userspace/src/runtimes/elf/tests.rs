@@ -1,6 +1,7 @@
 //! Tests of reading program files: real ones, and forged ones that are to cost nothing.
 
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use super::*;
 
@@ -80,6 +81,56 @@ fn a_forged_count_of_program_headers_is_refused() {
     assert!(matches!(
         Elf::parse(&file),
         Err(ElfError::TooManySegments(2_000_000))
+    ));
+}
+
+#[test]
+fn a_name_that_is_repeated_without_end_costs_no_time() {
+    const COUNT: u64 = 80_000;
+    let names = b"runtime.gomaxprocs\0".repeat(COUNT as usize);
+    let symbols = 64 + 3 * 64;
+    let at = symbols + COUNT * 24;
+    let sections = [
+        [0; 4],
+        [u64::from(elf::SHT_SYMTAB), symbols, COUNT * 24, 2],
+        [u64::from(elf::SHT_STRTAB), at, names.len() as u64, 0],
+    ];
+    let file = forged(at + names.len() as u64, &sections, |header| {
+        header[60] = 3;
+        header[62] = 2;
+    });
+    for index in 0..COUNT {
+        let mut symbol = [0; 24];
+        // A name that no other symbol has, the last of the names first.
+        let name = (COUNT - 1 - index) * 19;
+        symbol[..4].copy_from_slice(&(name as u32).to_le_bytes());
+        symbol[4] = elf::STT_OBJECT;
+        symbol[6] = 1;
+        file.write_all_at(&symbol, symbols + index * 24).unwrap();
+    }
+    file.write_all_at(&names, at).unwrap();
+    let elf = Elf::parse(&file).unwrap();
+    assert!(elf.has_symbols());
+    let begin = Instant::now();
+    let answer = elf.data_symbol(&file, "runtime.gomaxprocs");
+    assert!(
+        matches!(&answer, Err(ElfError::Repeated(name)) if name == "runtime.gomaxprocs"),
+        "{answer:?}"
+    );
+    let taken = begin.elapsed();
+    assert!(taken < Duration::from_secs(2), "{taken:?}");
+}
+
+#[test]
+fn a_table_larger_than_any_is_not_searched() {
+    let range = Range {
+        offset: 0,
+        size: LARGEST_TABLE + 1,
+    };
+    let file = tempfile::tempfile().unwrap();
+    assert!(matches!(
+        occurrences(&file, range, "x"),
+        Err(ElfError::TooLarge(_))
     ));
 }
 
