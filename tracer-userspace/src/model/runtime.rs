@@ -1,6 +1,8 @@
 //! What a process tells of its language runtime: how many threads it means to run at once, and how
 //! much memory it means to use. Each value says what it is based on.
 
+use std::sync::Arc;
+
 /// A language runtime or a library that runs threads of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Language {
@@ -160,7 +162,7 @@ pub struct Runtime {
     /// Memory in bytes that it means to stay below; known and `None` means no limit.
     pub memory_limit: Option<Fact<Option<u64>>>,
     /// Of Go only.
-    pub go: Option<GoBuild>,
+    pub go: Option<Arc<GoBuild>>,
 }
 
 /// What is told by one process.

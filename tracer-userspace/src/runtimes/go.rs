@@ -3,7 +3,7 @@
 mod build_info;
 mod defaults;
 
-use std::fs::File;
+use std::{fs::File, sync::Arc};
 
 use super::{
     elf::{Elf, ElfError},
@@ -27,7 +27,10 @@ const MOST_PROCS: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct GoProgram {
     version: String,
-    build: GoBuild,
+    /// One for all that is told of its processes.
+    build: Arc<GoBuild>,
+    /// Modules that are not listed.
+    left_out: usize,
     gomaxprocs: Result<u64, String>,
     gc_controller: Result<u64, String>,
 }
@@ -35,7 +38,7 @@ pub struct GoProgram {
 /// Reads the file; `None` where Go did not make it.
 pub fn program(elf: &Elf, file: &File) -> Option<GoProgram> {
     let (version, modules) = build_info::read(elf, file)?;
-    let build = build_info::parse(&version, &modules);
+    let (build, left_out) = build_info::parse(&version, &modules);
     let address = |name: &str, least: u64| {
         if !elf.has_symbols() {
             return Err("its program is stripped of symbols".to_owned());
@@ -51,8 +54,22 @@ pub fn program(elf: &Elf, file: &File) -> Option<GoProgram> {
         gomaxprocs: address("runtime.gomaxprocs", 4),
         gc_controller: address("runtime.gcController", LIMIT_OFFSET + 8),
         version,
-        build,
+        build: Arc::new(build),
+        left_out,
     })
+}
+
+impl GoProgram {
+    /// What is missing of what its file tells.
+    pub fn missing(&self) -> Option<String> {
+        let kept = self.build.dependencies.len();
+        (self.left_out > 0).then(|| {
+            format!(
+                "its program names {} modules, of which the first {kept} are listed",
+                kept + self.left_out
+            )
+        })
+    }
 }
 
 /// What a process that runs the program tells. `image` was taken before anything was read of it.
@@ -122,7 +139,7 @@ pub fn look(
             computes: true,
         }],
         memory_limit: Some(memory_limit),
-        go: Some(program.build.clone()),
+        go: Some(Arc::clone(&program.build)),
     }
 }
 

@@ -62,6 +62,7 @@ impl Inspector {
             Ok(image) => {
                 if let Some(Go { elf, program }) = self.go_program(&process, image.file)? {
                     runtimes.push(go::look(program, elf, &process, &image, &view));
+                    missing.extend(program.missing());
                 } else {
                     runtimes = others::look(&view);
                 }

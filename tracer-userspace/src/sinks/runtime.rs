@@ -167,7 +167,7 @@ const fn words(basis: Basis) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::runtime::{GoBuild, Language, Parallelism};
+    use crate::model::runtime::{Language, Parallelism};
 
     fn sample() -> ProcessFacts {
         ProcessFacts {
@@ -184,7 +184,7 @@ mod tests {
                     computes: true,
                 }],
                 memory_limit: Some(Fact::Unknown("no\nreason".into())),
-                go: Some(GoBuild::default()),
+                go: Some(std::sync::Arc::default()),
             }],
             missing: vec!["environ".into()],
         }

@@ -12,7 +12,7 @@ use crate::model::{
     identity::Identity,
     limits::{MemoryPart, MemorySample},
     oom,
-    runtime::{Basis, GoBuild, Language, Parallelism},
+    runtime::{Basis, Language, Parallelism},
     stats::{IntervalHistograms, SchedStats, ThrottleStats},
 };
 
@@ -94,7 +94,7 @@ impl Case {
                     computes: true,
                 }],
                 memory_limit: Some(Fact::known(memory_limit, Basis::RuntimeVariable)),
-                go: Some(GoBuild::default()),
+                go: Some(Arc::default()),
             }],
             missing: Vec::new(),
         }];

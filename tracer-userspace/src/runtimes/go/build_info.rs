@@ -16,7 +16,12 @@ const ALIGN: usize = 16;
 /// Bytes of a segment that are searched where the section has no name any more.
 const SEARCHED: u64 = 1 << 20;
 /// Longest text that is taken; that of programs with thousands of modules has some 300 KiB.
-const LONGEST: u64 = 4 << 20;
+const LONGEST: u64 = 512 << 10;
+/// Most modules that are kept. A forged text names a hundred thousand, each of which takes many times
+/// the memory that its line has in the file.
+const MOST_DEPENDENCIES: usize = 4096;
+/// Most settings of the build that are kept; Go writes some thirty.
+const MOST_SETTINGS: usize = 256;
 
 /// Version and module text; `None` where the file was not made by Go.
 pub fn read(elf: &Elf, file: &File) -> Option<(String, String)> {
@@ -98,40 +103,45 @@ fn go_string(elf: &Elf, file: &File, address: u64, width: usize) -> Option<Vec<u
     elf.at_address(file, elf.number(&header[..width]), length)
 }
 
-/// What the module text says; `version` decides whether the runtime reads the CPU limit.
-pub fn parse(version: &str, modules: &str) -> GoBuild {
+/// What the module text says, and how many modules it names beyond those that are kept; `version`
+/// decides whether the runtime reads the CPU limit. What is left out of the lists is looked at too.
+pub fn parse(version: &str, modules: &str) -> (GoBuild, usize) {
     let mut build = GoBuild::default();
+    let mut left_out = 0;
+    // The default of `containermaxprocs` follows the `go` line of the main module's go.mod, and the
+    // linker writes it down where it is not the newest (internal/godebugs/table.go).
+    let mut switched_off = false;
     for line in modules.lines() {
         let mut words = line.split('\t');
         match (words.next(), words.next()) {
             (Some("path"), Some(path)) => build.path = Some(path.to_owned()),
             (Some("dep"), Some(module)) => {
+                build.automaxprocs |= module == "go.uber.org/automaxprocs";
+                if build.dependencies.len() == MOST_DEPENDENCIES {
+                    left_out += 1;
+                    continue;
+                }
                 let version = words.next().unwrap_or_default();
                 build
                     .dependencies
                     .push((module.to_owned(), version.to_owned()));
             }
             (Some("build"), Some(setting)) => {
-                if let Some((key, value)) = setting.split_once('=') {
-                    build
-                        .settings
-                        .push((key.to_owned(), value.trim_matches('"').to_owned()));
+                let Some((key, value)) = setting.split_once('=') else {
+                    continue;
+                };
+                let value = value.trim_matches('"');
+                switched_off |= key == "DefaultGODEBUG"
+                    && value.split(',').any(|word| word == "containermaxprocs=0");
+                if build.settings.len() < MOST_SETTINGS {
+                    build.settings.push((key.to_owned(), value.to_owned()));
                 }
             }
             _ => {}
         }
     }
-    build.automaxprocs = build
-        .dependencies
-        .iter()
-        .any(|(module, _)| module == "go.uber.org/automaxprocs");
-    // The default of `containermaxprocs` follows the `go` line of the main module's go.mod, and the
-    // linker writes it down where it is not the newest (internal/godebugs/table.go).
-    let switched_off = build.settings.iter().any(|(key, value)| {
-        key == "DefaultGODEBUG" && value.split(',').any(|word| word == "containermaxprocs=0")
-    });
     build.container_aware = minor(version).is_some_and(|minor| minor >= 25) && !switched_off;
-    build
+    (build, left_out)
 }
 
 /// The second number of `go1.27.4`, `go1.22rc1`, `devel go1.23-…`; of Go 1 alone.
@@ -164,11 +174,37 @@ mod tests {
         let text = "path\texample.test/x\nmod\texample.test/x\t(devel)\t\n\
                     dep\tgo.uber.org/automaxprocs\tv1.6.0\th1:x=\n\
                     build\tDefaultGODEBUG=asynctimerchan=1,containermaxprocs=0\n";
-        let build = parse("go1.26", text);
+        let (build, left_out) = parse("go1.26", text);
+        assert_eq!((build.dependencies.len(), left_out), (1, 0));
         assert!(build.automaxprocs && !build.container_aware);
         assert_eq!(build.path.as_deref(), Some("example.test/x"));
-        let plain = parse("go1.25.1", "path\tx\n");
+        let (plain, _) = parse("go1.25.1", "path\tx\n");
         assert!(plain.container_aware && !plain.automaxprocs);
-        assert!(!parse("go1.24.9", "").container_aware);
+        assert!(!parse("go1.24.9", "").0.container_aware);
+    }
+
+    #[test]
+    fn of_a_forged_text_no_more_is_kept_than_a_program_has() {
+        let mut text = "dep\ta\tb\n".repeat(50_000);
+        text.push_str(&"build\ta=b\n".repeat(5_000));
+        text.push_str("dep\tgo.uber.org/automaxprocs\tv1.6.0\n");
+        text.push_str("build\tDefaultGODEBUG=containermaxprocs=0\n");
+        let (build, left_out) = parse("go1.26", &text);
+        assert_eq!(build.dependencies.len(), MOST_DEPENDENCIES);
+        assert_eq!(left_out, 50_001 - MOST_DEPENDENCIES);
+        assert_eq!(build.settings.len(), MOST_SETTINGS);
+        assert!(build.automaxprocs && !build.container_aware);
+    }
+
+    #[test]
+    fn a_text_longer_than_any_is_not_read() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(8 << 20).unwrap();
+        // As varints: 512 KiB and one byte more.
+        for (length, taken) in [([0x80, 0x80, 0x20], true), ([0x81, 0x80, 0x20], false)] {
+            file.write_all_at(&length, 0).unwrap();
+            let text = counted(&file, 0);
+            assert_eq!(text.is_some(), taken, "{length:?}");
+        }
     }
 }
