@@ -227,7 +227,7 @@ fn the_dead_have_no_answer() -> Result<()> {
     let done = agent::output(["inspect", &pid], PATIENCE)?;
     assert!(!done.status.success());
     let reason = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(reason.contains("is gone"), "{reason}");
+    assert!(reason.contains("there is no process"), "{reason}");
     Ok(())
 }
 

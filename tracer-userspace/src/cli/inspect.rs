@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::kernel::cgroup_files::ControllerFiles;
 use crate::kernel::host::HostFacts;
+use crate::model::runtime::ProcessFacts;
 use crate::runtimes::Inspector;
 use crate::sinks::runtime;
 
@@ -36,8 +37,16 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
             .zip(path)
             .and_then(|(files, path)| files.cpu_limit(&path));
         match inspector.inspect(pid, limit.map(|limit| limit.cpus)) {
-            Ok(facts) if args.json => runtime::write_json(&mut out, &facts)?,
-            Ok(facts) => runtime::write_text(&mut out, &facts)?,
+            Ok(facts) => {
+                if args.json {
+                    runtime::write_json(&mut out, &facts)?;
+                } else {
+                    runtime::write_text(&mut out, &facts)?;
+                }
+                if !could_be_read(&facts) {
+                    code = ExitCode::FAILURE;
+                }
+            }
             Err(error) => {
                 eprintln!("limitscope: {error}");
                 code = ExitCode::FAILURE;
@@ -46,6 +55,11 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     }
     out.flush()?;
     Ok(code)
+}
+
+/// Whether there is an answer: nothing that is found is one, unless something could not be read.
+const fn could_be_read(facts: &ProcessFacts) -> bool {
+    !facts.runtimes.is_empty() || facts.missing.is_empty()
 }
 
 /// Path of a process's cgroup where CPU time is limited: in the v1 hierarchy of that controller,
@@ -65,6 +79,21 @@ fn cgroup_path(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_could_not_be_read_is_no_answer() {
+        let mut facts = ProcessFacts {
+            pid: 7,
+            command: "server".to_owned(),
+            threads: 1,
+            cpus_allowed: Some(2),
+            runtimes: Vec::new(),
+            missing: Vec::new(),
+        };
+        assert!(could_be_read(&facts), "it has no runtime");
+        facts.missing.push("exe of process 7 cannot be read".into());
+        assert!(!could_be_read(&facts));
+    }
 
     #[test]
     fn the_path_is_that_of_the_cpu_controller() {

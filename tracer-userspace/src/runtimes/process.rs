@@ -18,17 +18,22 @@ use rustix::{
     io::Errno,
 };
 
+use crate::kernel::capabilities::{CAP_SYS_PTRACE, Capabilities};
+
 /// Most that is read of a file of `/proc`, in bytes.
 const LARGEST: u64 = 4 << 20;
 /// Most threads whose names are read.
-const MOST_THREADS: usize = 4096;
+pub const MOST_THREADS: usize = 4096;
 
 /// Why a process could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProcessError {
-    /// There is no such process (any more).
+    /// It was there, and has ended.
     #[error("process {0} is gone")]
     Gone(u32),
+    /// It was not there from the first.
+    #[error("there is no process {0}")]
+    Absent(u32),
     /// It is there, and has nothing that could be read: `/proc/PID` shows its first thread, which
     /// has ended, also for the moment in which another of its threads calls exec.
     #[error(
@@ -42,12 +47,15 @@ pub enum ProcessError {
     )]
     Hidden(u32),
     /// Not allowed.
-    #[error("{what} of process {pid} cannot be read: it takes CAP_SYS_PTRACE")]
+    #[error("{what} of process {pid} cannot be read: {}", reason(*.capable))]
     NotAllowed {
         /// The process.
         pid: u32,
         /// What was to be read.
         what: &'static str,
+        /// Whether `CAP_SYS_PTRACE` is held and was not enough: a security module may forbid it, and
+        /// so does a user namespace that is not that of the process.
+        capable: bool,
     },
     /// It became another program while it was read.
     #[error("process {0} became another program while it was read")]
@@ -100,6 +108,7 @@ impl Process {
         match open(format!("/proc/{pid}"), flags, Mode::empty()) {
             Ok(directory) => Ok(Self { pid, directory }),
             Err(Errno::NOENT) if is_alive(pid) => Err(ProcessError::Hidden(pid)),
+            Err(Errno::NOENT) => Err(ProcessError::Absent(pid)),
             Err(error) => Err(failure(pid, "/proc/PID", error)),
         }
     }
@@ -266,13 +275,34 @@ fn is_alive(pid: u32) -> bool {
 fn failure(pid: u32, what: &'static str, error: Errno) -> ProcessError {
     match error {
         Errno::NOENT | Errno::SRCH => ProcessError::Gone(pid),
-        Errno::ACCESS | Errno::PERM => ProcessError::NotAllowed { pid, what },
+        Errno::ACCESS | Errno::PERM => ProcessError::NotAllowed {
+            pid,
+            what,
+            capable: is_capable(),
+        },
         error => ProcessError::Other {
             pid,
             what,
             error: error.to_string(),
         },
     }
+}
+
+/// Why reading is not allowed.
+const fn reason(capable: bool) -> &'static str {
+    if capable {
+        "permission denied"
+    } else {
+        "it takes CAP_SYS_PTRACE"
+    }
+}
+
+/// Whether this process holds `CAP_SYS_PTRACE`.
+fn is_capable() -> bool {
+    std::fs::read_to_string("/proc/thread-self/status")
+        .ok()
+        .and_then(|status| Capabilities::effective(&status))
+        .is_some_and(|held| held.has(CAP_SYS_PTRACE))
 }
 
 fn other_failure(pid: u32, what: &'static str, error: &std::io::Error) -> ProcessError {
@@ -297,65 +327,4 @@ fn stat_fields(stat: &[u8]) -> Option<Vec<u64>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_knows_itself() {
-        let process = Process::open(std::process::id()).unwrap();
-        let image = process.image().unwrap();
-        assert_eq!(process.image().unwrap(), image);
-        assert!(image.places.iter().all(|place| *place != 0), "{image:?}");
-        let own = std::env::args().next().unwrap();
-        assert_eq!(process.strings("cmdline").unwrap()[0], own);
-        let value = 0x1234_5678_9abc_u64;
-        let mut bytes = [0; 8];
-        let address = (&raw const value).addr() as u64;
-        process.memory().unwrap().read(address, &mut bytes).unwrap();
-        assert_eq!(u64::from_ne_bytes(bytes), value);
-    }
-
-    #[test]
-    fn the_dead_are_gone_and_never_somebody_else() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("100")
-            .spawn()
-            .unwrap();
-        let process = Process::open(child.id()).unwrap();
-        process.image().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(process.image().unwrap_err(), ProcessError::Gone(child.id()));
-        assert!(process.thread_names().is_empty());
-    }
-
-    #[test]
-    fn exec_makes_another_image() {
-        use std::io::{BufRead, BufReader};
-        let mut child = std::process::Command::new("sh")
-            .args(["-c", "echo one; read x; exec sh -c 'echo two; read x'"])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let process = Process::open(child.id()).unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert_eq!(lines.next().unwrap().unwrap(), "one");
-        let before = process.image().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        std::io::Write::write_all(&mut stdin, b"\n").unwrap();
-        assert_eq!(lines.next().unwrap().unwrap(), "two");
-        let after = process.image().unwrap();
-        assert_eq!(before.file, after.file, "the same shell, started anew");
-        assert_ne!(before, after);
-        drop(stdin);
-        child.wait().unwrap();
-    }
-
-    #[test]
-    fn a_name_with_parentheses_moves_no_field() {
-        let stat = b"7 (a) S 1) (b)) R 1 2 3";
-        assert_eq!(stat_fields(stat).unwrap(), [0, 1, 2, 3]);
-        assert_eq!(stat_fields(b"7 (cut"), None);
-    }
-}
+mod tests;
