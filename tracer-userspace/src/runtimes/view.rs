@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::process::{Process, ProcessError};
+use super::process::{MOST_THREADS, Process, ProcessError};
 
 /// Variables of the environment that say how much a runtime uses. No other is kept.
 const VARIABLES: &[&str] = &[
@@ -90,6 +90,12 @@ impl View {
     pub fn threads_named(&self, start: &str) -> u64 {
         let named = self.threads.iter().filter(|name| name.starts_with(start));
         named.count() as u64
+    }
+
+    /// How many threads it has; `None` where that is not known, or more than are counted.
+    pub fn thread_count(&self) -> Option<u64> {
+        let count = self.threads.len();
+        (1..MOST_THREADS).contains(&count).then_some(count as u64)
     }
 
     /// For tests: a process with these arguments and variables.

@@ -1,4 +1,7 @@
 //! Libraries of native programs that run threads: OpenMP and linear algebra, Tokio and Rayon.
+//!
+//! A library that is mapped need not be in use, and a variable that is set need not be read. What
+//! tells is the number of threads: all of these start theirs at the first use and keep them.
 
 use super::{by_default, by_variable, pool};
 use crate::{
@@ -57,8 +60,7 @@ pub fn look(view: &View) -> Vec<Runtime> {
     if let Some(pool) = tokio(view) {
         found.push(runtime(Language::Tokio, vec![pool]));
     }
-    if let Some(threads) = by_variable(view, "RAYON_NUM_THREADS") {
-        let threads = Fact::known(threads, Basis::Environment);
+    if let Some(threads) = rayon(view) {
         found.push(runtime(
             Language::Rayon,
             vec![pool("RAYON_NUM_THREADS", threads, true)],
@@ -71,7 +73,7 @@ fn of_library(view: &View, variables: &[&'static str]) -> Parallelism {
     let set = variables
         .iter()
         .find_map(|name| Some((*name, by_variable(view, name)?)));
-    match set {
+    let mut pool = match set {
         Some((name, threads)) => pool(name, Fact::known(threads, Basis::Environment), true),
         None => pool(
             variables.first().copied().unwrap_or("OMP_NUM_THREADS"),
@@ -81,7 +83,37 @@ fn of_library(view: &View, variables: &[&'static str]) -> Parallelism {
             ),
             true,
         ),
+    };
+    pool.threads = no_more_than_there_are(view, pool.threads);
+    pool
+}
+
+/// A pool has no more threads than its process, that which uses it included.
+fn no_more_than_there_are(view: &View, estimate: Fact<u64>) -> Fact<u64> {
+    match (estimate, view.thread_count()) {
+        (Fact::Known { value, basis, note }, Some(there)) if value > there => {
+            let so_far = format!("that would be {value}; the process has {there} threads so far");
+            let notes = [note, so_far];
+            let notes: Vec<String> = notes.into_iter().filter(|note| !note.is_empty()).collect();
+            Fact::Known {
+                value: there,
+                basis,
+                note: notes.join("; "),
+            }
+        }
+        (estimate, _) => estimate,
     }
+}
+
+/// Rayon is linked into the program and gives its threads no names, so that nothing but their number
+/// tells of it: a pool has as many as the variable says.
+fn rayon(view: &View) -> Option<Fact<u64>> {
+    let threads = by_variable(view, "RAYON_NUM_THREADS")?;
+    (view.thread_count()? >= threads).then(|| Fact::Known {
+        value: threads,
+        basis: Basis::Environment,
+        note: "if it uses Rayon, which cannot be seen from outside".to_owned(),
+    })
 }
 
 fn tokio(view: &View) -> Option<Parallelism> {
@@ -90,7 +122,8 @@ fn tokio(view: &View) -> Option<Parallelism> {
         .map(|name| view.threads_named(name))
         .sum();
     if let Some(threads) = by_variable(view, "TOKIO_WORKER_THREADS").filter(|_| named > 0) {
-        let threads = Fact::known(threads, Basis::Environment);
+        // The program may have set another number, and then there are fewer of them.
+        let threads = Fact::known(threads.min(named), Basis::Environment);
         return Some(pool("TOKIO_WORKER_THREADS", threads, true));
     }
     (named > 0).then(|| {
@@ -135,5 +168,50 @@ mod tests {
         let found = look(&view);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].pools[0].threads.value(), Some(&2));
+        let mut view = View::sample("server", &["server"], &[("TOKIO_WORKER_THREADS", "8")]);
+        view.threads = vec!["server".into(), "tokio-rt-worker".into()];
+        assert_eq!(look(&view)[0].pools[0].threads.value(), Some(&1));
+    }
+
+    fn with_threads(count: usize, variables: &[(&str, &str)]) -> View {
+        let mut view = View::sample("solver", &["solver"], variables);
+        view.threads = vec!["solver".to_owned(); count];
+        view
+    }
+
+    #[test]
+    fn a_library_that_is_merely_mapped_is_no_pool_of_all_cpus() {
+        let of = |count, variables: &[(&str, &str)]| {
+            let mut view = with_threads(count, variables);
+            view.libraries.insert("libgomp.so.1".to_owned());
+            look(&view)[0].pools[0].threads.clone()
+        };
+        // The sample may run on 8 CPUs.
+        assert_eq!(of(1, &[]).value(), Some(&1));
+        assert_eq!(of(8, &[]).value(), Some(&8));
+        assert_eq!(of(20, &[]).value(), Some(&8));
+        assert_eq!(of(3, &[("OMP_NUM_THREADS", "16")]).value(), Some(&3));
+        assert_eq!(
+            of(3, &[("OMP_NUM_THREADS", "2")]),
+            Fact::known(2, Basis::Environment)
+        );
+        // Unknown, or more than are counted.
+        assert_eq!(of(0, &[]).value(), Some(&8));
+        let most = crate::runtimes::process::MOST_THREADS;
+        assert_eq!(
+            of(most, &[("OMP_NUM_THREADS", "5000")]).value(),
+            Some(&5000)
+        );
+    }
+
+    #[test]
+    fn a_variable_alone_is_no_sign_of_rayon() {
+        let variables = [("RAYON_NUM_THREADS", "4")];
+        for count in 0..4 {
+            assert!(look(&with_threads(count, &variables)).is_empty(), "{count}");
+        }
+        let found = look(&with_threads(5, &variables));
+        assert_eq!(found[0].language, Language::Rayon);
+        assert_eq!(found[0].pools[0].threads.value(), Some(&4));
     }
 }
