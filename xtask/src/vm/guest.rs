@@ -15,7 +15,12 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::{image, kernels::Kernel, passes::Pass, transcript::Transcript};
+use super::{
+    image,
+    kernels::Kernel,
+    passes::Pass,
+    transcript::{Section, Transcript},
+};
 
 pub const EMULATOR: &str = "qemu-system-x86_64";
 
@@ -66,6 +71,9 @@ const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off no_time
 /// A guest that says nothing for so long hangs: no test is silent for half of it.
 const SILENCE: Duration = Duration::from_mins(2);
 
+/// How often a guest is booted again.
+const AGAIN: usize = 2;
+
 /// Lines of the console that are shown when something went wrong.
 const TAIL: usize = 20;
 
@@ -104,8 +112,8 @@ pub struct Ended {
     pub wall: Duration,
     /// CPU time of the emulator.
     pub cpu: Duration,
-    /// Why it had to be run twice, if so.
-    pub again: Option<String>,
+    /// Why it had to be booted again, for each time.
+    pub again: Vec<String>,
 }
 
 impl Guest {
@@ -113,8 +121,8 @@ impl Guest {
         format!("{} cgroup {}", self.kernel.label(), self.cgroups.name())
     }
 
-    /// What its first process runs.
-    fn plan(&self) -> String {
+    /// What its first process runs, without what has been run.
+    fn plan(&self, done: &[Section]) -> String {
         let mut plan = format!("cgroup_{}\n", self.cgroups.name());
         for (variable, value) in [
             ("LIMITSCOPE_BIN", "/bin/limitscope"),
@@ -126,10 +134,17 @@ impl Guest {
         }
         for pass in &self.passes {
             let name = pass.name();
-            if *pass == Pass::Auto {
+            let is_done = |suite: &str| {
+                let mut done = done.iter();
+                done.any(|section| section.pass == name && section.name == suite)
+            };
+            if *pass == Pass::Auto && !is_done("check") {
                 let _ = writeln!(plan, "section {name} check limitscope check --json");
             }
             for (suite, tests) in pass.suites(self.rights) {
+                if is_done(suite) {
+                    continue;
+                }
                 let which = match &self.filter {
                     Some(filter) => filter.clone(),
                     None if tests.is_empty() => String::new(),
@@ -148,54 +163,55 @@ impl Guest {
         plan
     }
 
-    /// Boots it and hears it out. A guest that hangs or dies is run once more, from its boot on: now and
-    /// then QEMU 7.2 misses that a kernel has patched its own code. What is wrong with the kernel or
-    /// with us comes again, and a test that fails is not tried again.
+    /// Boots it and hears it out. One that hangs or dies is booted again for what is left: now and then
+    /// QEMU 7.2 misses that a kernel has patched its own code, most often the oldest after a CPU or the
+    /// machine was away. What is wrong with the kernel or with us comes again, and a test that fails
+    /// is not tried again.
     pub fn run(&self, shared: &Path, folder: &Path, budget: Duration) -> Result<Ended> {
         let stem = self.name().replace(' ', "-");
-        let place = |ending: &str| folder.join(format!("{stem}.{ending}"));
-        let initrd = place("initrd");
-        image::with_plan(shared, &self.plan(), &initrd)?;
         let begin = Instant::now();
-        let mut again = None;
+        let mut again: Vec<String> = Vec::new();
+        let mut done: Vec<Section> = Vec::new();
+        let mut cpu = Duration::ZERO;
         let ended = loop {
-            let started = Instant::now();
+            let number = again.len() + 1;
+            let place = |ending: &str| folder.join(format!("{stem}.{number}.{ending}"));
+            let initrd = place("initrd");
+            image::with_plan(shared, &self.plan(&done), &initrd)?;
             let left = budget.saturating_sub(begin.elapsed());
             let files = (initrd.as_path(), place("log"), place("console"));
-            let (transcript, overran, cpu) = self.boot(&files, left)?;
+            let (mut transcript, overran, took) = self.boot(&files, left)?;
+            fs::remove_file(&initrd)?;
+            cpu += took;
             let failure = match &transcript {
                 Transcript {
                     broken: Some(why), ..
                 } => Some(why.clone()),
                 Transcript { finished: true, .. } => None,
                 Transcript { booted: None, .. } => Some("the kernel did not boot".to_owned()),
+                _ if overran => Some("the guest said nothing any more".to_owned()),
                 _ => Some("the guest ended too early".to_owned()),
             };
-            let failure = failure.map(|why| {
-                let overran = if overran {
-                    ", and was ended after its time"
-                } else {
-                    ""
-                };
-                format!("{why}{overran}; {}", console(&files.2))
-            });
+            let failure = failure.map(|why| format!("{why}; {}", console(&files.2)));
             if let Some(why) = &failure
-                && again.is_none()
+                && again.len() < AGAIN
                 && begin.elapsed() < budget / 2
             {
-                println!("vm: {}: run once more: {why}", self.name());
-                again = failure;
+                println!("vm: {}: booted again: {why}", self.name());
+                again.push(why.clone());
+                done.extend(transcript.sections.into_iter().filter(|s| s.code.is_some()));
                 continue;
             }
+            done.append(&mut transcript.sections);
+            transcript.sections = done;
             break Ended {
                 transcript,
                 failure,
-                wall: started.elapsed(),
+                wall: begin.elapsed(),
                 cpu,
                 again,
             };
         };
-        fs::remove_file(&initrd)?;
         Ok(ended)
     }
 
@@ -355,19 +371,27 @@ mod tests {
             filter: Some("one".to_owned()),
         };
         assert_eq!(guest.name(), "5.10.262 cgroup v1");
-        let plan = guest.plan();
+        let plan = guest.plan(&[]);
         assert!(plan.starts_with("cgroup_v1\n"));
         assert!(plan.contains("section auto check limitscope check --json\n"));
         let run = "section auto switches /tests/switches --test-threads=1 --nocapture one\n";
         assert!(plan.contains(run), "{plan}");
         assert!(!plan.contains("section tracepoint switches"));
+        let done = Section {
+            pass: "auto".to_owned(),
+            name: "switches".to_owned(),
+            ..Section::default()
+        };
+        let left = guest.plan(&[done]);
+        assert!(!left.contains(run), "{left}");
+        assert!(left.contains("section auto throttle"), "{left}");
         let whole = Guest {
             filter: None,
             ..guest
         };
         let run = "section tracepoint throttle /tests/throttle --test-threads=1 --nocapture --exact \
                    many_threads ";
-        assert!(whole.plan().contains(run), "{}", whole.plan());
+        assert!(whole.plan(&[]).contains(run), "{}", whole.plan(&[]));
         assert!(check_filter("a_b::c").is_ok() && check_filter("a b").is_err());
     }
 }
