@@ -107,16 +107,14 @@ impl Containers {
             if files.throttling {
                 read.insert(activity.cgroup);
                 activity.throttle = throttling(known, activity.cgroup, index, files);
-            } else {
-                if activity.throttle.periods > 0
-                    && let Some(kernel) = cpu_stat(activity.cgroup, index, files)
-                {
-                    let unseen = audit(known, &activity, kernel);
-                    self.unseen_throttle_ns += unseen;
-                    activity.throttle.unseen_ns = unseen;
-                    let is_new = index.is_born_in_run(activity.cgroup);
-                    activity.throttle.burst = burst(known, activity.cgroup, is_new, kernel);
-                }
+            } else if activity.throttle.periods > 0
+                && let Some(kernel) = cpu_stat(activity.cgroup, index, files)
+            {
+                let unseen = audit(known, &activity, kernel);
+                self.unseen_throttle_ns += unseen;
+                activity.throttle.unseen_ns = unseen;
+                let is_new = index.is_born_in_run(activity.cgroup);
+                activity.throttle.burst = burst(known, activity.cgroup, is_new, kernel);
             }
             take(owner, activity);
         });

@@ -16,9 +16,8 @@ use std::{
 use rustix::{
     fs::{Mode, OFlags, open, openat, readlinkat},
     io::Errno,
+    thread::{CapabilitySet, capabilities},
 };
-
-use crate::kernel::capabilities::{CAP_SYS_PTRACE, Capabilities};
 
 /// Most that is read of a file of `/proc`, in bytes.
 const LARGEST: u64 = 4 << 20;
@@ -297,12 +296,9 @@ const fn reason(capable: bool) -> &'static str {
     }
 }
 
-/// Whether this process holds `CAP_SYS_PTRACE`.
+/// Whether this thread holds `CAP_SYS_PTRACE`.
 fn is_capable() -> bool {
-    std::fs::read_to_string("/proc/thread-self/status")
-        .ok()
-        .and_then(|status| Capabilities::effective(&status))
-        .is_some_and(|held| held.has(CAP_SYS_PTRACE))
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE))
 }
 
 fn other_failure(pid: u32, what: &'static str, error: &std::io::Error) -> ProcessError {

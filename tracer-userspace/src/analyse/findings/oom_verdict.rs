@@ -42,7 +42,7 @@ pub fn judge(
         verdict.grown_bytes = None;
         verdict.window_ns = None;
         verdict.explanation = format!("neither can be told: {shared} counts against the limit too");
-        verdict.recommendation = "look at the largest processes".to_owned();
+        "look at the largest processes".clone_into(&mut verdict.recommendation);
     }
     verdict
 }

@@ -55,8 +55,8 @@ fn a_capability_that_is_held_is_not_asked_for() {
         said(false),
         "exe of process 1 cannot be read: it takes CAP_SYS_PTRACE"
     );
-    let held = rustix::thread::capabilities(None).unwrap().effective;
-    let expected = held.contains(rustix::thread::CapabilitySet::SYS_PTRACE);
+    let held = capabilities(None).unwrap().effective;
+    let expected = held.contains(CapabilitySet::SYS_PTRACE);
     assert!(matches!(
         failure(1, "exe", Errno::ACCESS),
         ProcessError::NotAllowed { capable, .. } if capable == expected
