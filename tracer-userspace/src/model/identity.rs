@@ -65,7 +65,7 @@ pub struct Identity {
     /// `container.image.name`.
     pub image_name: Option<String>,
     /// `container.runtime.name`: `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `systemd`, …
-    pub runtime_name: Option<String>,
+    pub runtime_name: Option<&'static str>,
     /// `k8s.namespace.name`.
     pub k8s_namespace: Option<String>,
     /// `k8s.pod.name`.
@@ -77,7 +77,7 @@ pub struct Identity {
     /// How often the container was restarted, as its runtime counts.
     pub restart_count: Option<u32>,
     /// Further facts, such as the pod's owner and chosen labels.
-    pub attributes: Vec<Attribute>,
+    pub attributes: Box<[Attribute]>,
     /// `container.resolver`: who gave the names.
     pub resolver: Option<&'static str>,
     /// `container.unresolved`: why there is no name, where a container has none.

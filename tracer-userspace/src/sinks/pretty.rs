@@ -134,7 +134,7 @@ impl Pretty {
             part(out, &format_args!("restarts: {count}"))?;
         }
         let identity = &life.container;
-        for text in [&identity.image_name, &identity.runtime_name]
+        for text in [identity.image_name.as_deref(), identity.runtime_name]
             .into_iter()
             .flatten()
         {

@@ -49,7 +49,7 @@ pub fn web() -> Identity {
         container_id: Some("4f2a".into()),
         container_name: Some("web".into()),
         image_name: Some("nginx:1.27".into()),
-        runtime_name: Some("docker".into()),
+        runtime_name: Some("docker"),
         ..Identity::default()
     }
 }

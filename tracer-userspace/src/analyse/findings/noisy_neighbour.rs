@@ -169,7 +169,7 @@ fn precedence(observation: &Observation<'_>, waited: &Waited) -> String {
         return format!("request what it wants: resources.requests.cpu: {milli:.0}m");
     }
     let words::Pasteable(named) = words::Pasteable::of(who);
-    let how = match (who.runtime_name.as_deref(), named) {
+    let how = match (who.runtime_name, named) {
         (Some(runtime @ ("docker" | "podman")), Some(named)) => {
             format!("{runtime} update --cpu-shares 10240 {named} (1024 is usual)")
         }
@@ -191,7 +191,7 @@ fn limit_of(who: &Identity, cpus: f64) -> Option<String> {
         return Some(format!("resources.limits.cpu: {:.0}m", cpus * 1000.0));
     }
     let words::Pasteable(named) = words::Pasteable::of(who);
-    Some(match (who.runtime_name.as_deref(), named) {
+    Some(match (who.runtime_name, named) {
         (Some(runtime @ ("docker" | "podman")), Some(named)) => {
             format!("{runtime} update --cpus {number} {named}")
         }

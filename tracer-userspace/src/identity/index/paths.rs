@@ -133,8 +133,7 @@ pub(super) fn compose(
         image_name: of(|names| &names.image_name),
         runtime_name: parsed
             .runtime_name
-            .or_else(|| names.and_then(|names| names.runtime_name))
-            .map(str::to_owned),
+            .or_else(|| names.and_then(|names| names.runtime_name)),
         k8s_namespace: of(|names| &names.k8s_namespace),
         k8s_pod_name: of(|names| &names.k8s_pod_name),
         // That of a static pod's cgroup is none that the API server knows.
@@ -144,7 +143,7 @@ pub(super) fn compose(
             .or_else(|| of(|names| &names.k8s_pod_uid)),
         k8s_container_name: of(|names| &names.k8s_container_name),
         restart_count: names.and_then(|names| names.restart_count),
-        attributes: attributes(names, pod),
+        attributes: attributes(names, pod).into(),
         resolver: names
             .or(pod)
             .and_then(|names| names.resolver)

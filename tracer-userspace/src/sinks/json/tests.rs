@@ -131,7 +131,7 @@ fn attributes_are_told_under_their_keys() {
     ];
     let mut event = samples::throttle();
     event.container = Arc::new(Identity {
-        attributes,
+        attributes: attributes.into(),
         ..samples::web()
     });
     let got = body_of(EventBody::CpuThrottle(Box::new(event)));

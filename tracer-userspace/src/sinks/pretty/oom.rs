@@ -18,7 +18,7 @@ pub fn write(out: &mut Vec<u8>, styles: &Styles, event: &OomKillEvent) -> io::Re
     write!(out, "{error}OOM kill{error:#}  ")?;
     name_column(out, styles, &event.container)?;
     let container = &event.container;
-    let facts = [&container.image_name, &container.runtime_name];
+    let facts = [container.image_name.as_deref(), container.runtime_name];
     let facts: Vec<_> = facts
         .into_iter()
         .flatten()

@@ -30,7 +30,7 @@ fn docker(name: &str) -> Identity {
         level: Level::Container,
         container_id: Some("4f2a".to_owned()),
         container_name: Some(name.to_owned()),
-        runtime_name: Some("docker".to_owned()),
+        runtime_name: Some("docker"),
         ..Identity::default()
     }
 }
@@ -101,7 +101,7 @@ fn what_is_recommended_is_for_the_one_that_is_meant() {
     assert!(text(pod).contains("resources.limits.cpu: 200m"));
     let unit = Identity {
         container_name: Some("backup.service".to_owned()),
-        runtime_name: Some("systemd".to_owned()),
+        runtime_name: Some("systemd"),
         ..docker("x")
     };
     assert!(text(unit).contains("systemctl set-property backup.service CPUQuota=20%"));

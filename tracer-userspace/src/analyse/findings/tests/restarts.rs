@@ -14,7 +14,7 @@ fn docker() -> Identity {
     Identity {
         container_id: Some("4f2a".to_owned()),
         container_name: Some("web".to_owned()),
-        runtime_name: Some("docker".to_owned()),
+        runtime_name: Some("docker"),
         ..Identity::default()
     }
 }
@@ -22,7 +22,7 @@ fn docker() -> Identity {
 fn kubernetes(id: &str) -> Identity {
     Identity {
         container_id: Some(id.to_owned()),
-        runtime_name: Some("containerd".to_owned()),
+        runtime_name: Some("containerd"),
         k8s_pod_uid: Some("u-1".to_owned()),
         k8s_pod_name: Some("web-0".to_owned()),
         k8s_namespace: Some("shop".to_owned()),
