@@ -205,7 +205,7 @@ pub trait NameSource: Send {
     /// Whether it is the one to ask for a container: the path names its runtime, or none.
     fn serves(&self, identity: &Identity) -> bool {
         let in_pod = identity.k8s_pod_uid.is_some();
-        let runtime = identity.runtime_name.as_deref();
+        let runtime = identity.runtime_name;
         identity.container_id.is_some() && self.source().serves(runtime, in_pod)
     }
 }

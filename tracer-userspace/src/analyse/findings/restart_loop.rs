@@ -285,7 +285,7 @@ fn log_command(who: &Identity) -> String {
         return format!("kubectl logs --previous -n {namespace} {pod} -c {name}");
     }
     let words::Pasteable(named) = words::Pasteable::of(who);
-    match (who.runtime_name.as_deref(), named) {
+    match (who.runtime_name, named) {
         (Some(runtime @ ("docker" | "podman")), Some(named)) => {
             format!("{runtime} logs --tail 50 {named}")
         }

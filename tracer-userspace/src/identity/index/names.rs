@@ -98,7 +98,7 @@ impl CgroupIndex {
     }
 
     fn answering(&self, identity: &Identity) -> impl Iterator<Item = &Source> {
-        let runtime = identity.runtime_name.as_deref();
+        let runtime = identity.runtime_name;
         let in_pod = identity.k8s_pod_uid.is_some();
         self.sources.iter().filter_map(move |(source, state)| {
             let answers = *state == SourceState::Connected && source.serves(runtime, in_pod);

@@ -333,7 +333,7 @@ fn containers_name_their_pod() {
     assert_eq!(pod.k8s_container_name, None);
     let container = index.identity(cpu(3)).unwrap();
     assert_eq!(container.k8s_container_name.as_deref(), Some("app"));
-    assert_eq!(container.runtime_name.as_deref(), Some("docker"));
+    assert_eq!(container.runtime_name, Some("docker"));
 }
 
 #[test]

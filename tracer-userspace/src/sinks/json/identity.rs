@@ -10,7 +10,7 @@ pub fn write<M: SerializeMap>(fields: &mut Fields<M>, identity: &Identity) -> Re
     fields.maybe_text("container.id", identity.container_id.as_deref())?;
     fields.maybe_text("container.name", identity.container_name.as_deref())?;
     fields.maybe_text("container.image.name", identity.image_name.as_deref())?;
-    fields.maybe_text("container.runtime.name", identity.runtime_name.as_deref())?;
+    fields.maybe_text("container.runtime.name", identity.runtime_name)?;
     fields.maybe_text("k8s.namespace.name", identity.k8s_namespace.as_deref())?;
     fields.maybe_text("k8s.pod.name", identity.k8s_pod_name.as_deref())?;
     fields.maybe_text("k8s.pod.uid", identity.k8s_pod_uid.as_deref())?;
