@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     env, fs,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     path::PathBuf,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -102,6 +102,14 @@ impl Workload {
             adj.to_string(),
         )
         .context("setting oom_score_adj")
+    }
+
+    /// Has the kernel never pick it, where this process has `CAP_SYS_RESOURCE`.
+    pub fn spare(&self) -> Result<()> {
+        match fs::write(format!("/proc/{}/oom_score_adj", self.pid()), "-1000") {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            other => other.context("setting oom_score_adj"),
+        }
     }
 
     /// Lets it begin.

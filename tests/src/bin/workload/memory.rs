@@ -217,11 +217,11 @@ pub fn threads(options: &Options) -> Result<Value> {
 
 /// `fork --mib N`: a child uses the memory; the parent tells how the child ended.
 pub fn fork(options: &Options) -> Result<Value> {
-    own::set_oom_score_adj(own::NEVER_KILLED)?;
+    own::never_killed()?;
     let pid = own::fork()?;
     if pid == 0 {
         own::die_with_parent()?;
-        own::set_oom_score_adj(0)?;
+        own::killed_like_others()?;
         let survived = leak(options, options.number("mib", 64)?);
         std::process::exit(i32::from(survived.is_err()));
     }
@@ -241,11 +241,11 @@ pub fn sharer(options: &Options) -> Result<Value> {
     if unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) } != 0 {
         bail!("prctl: {}", io::Error::last_os_error());
     }
-    own::set_oom_score_adj(own::NEVER_KILLED)?;
+    own::never_killed()?;
     let child = own::fork()?;
     if child == 0 {
         own::die_with_parent()?;
-        own::set_oom_score_adj(0)?;
+        own::killed_like_others()?;
         clone_sleeper()?;
         let survived = leak(options, options.number("mib", 64)?);
         std::process::exit(i32::from(survived.is_err()));

@@ -22,13 +22,23 @@ pub fn set_comm(name: &str) -> Result<()> {
     rustix::thread::set_name(&name).context("PR_SET_NAME")
 }
 
-/// For a process that lives on where the victim's memory comes free too late, which would have the
-/// kernel kill everybody in the cgroup (`OOM_SCORE_ADJ_MIN`, include/uapi/linux/oom.h).
-pub const NEVER_KILLED: i32 = -1000;
+/// Has the kernel never pick this process, where it has `CAP_SYS_RESOURCE`: it lives on where the
+/// victim's memory comes free too late, which would have the kernel kill everybody in the cgroup
+/// (`OOM_SCORE_ADJ_MIN`, include/uapi/linux/oom.h).
+pub fn never_killed() -> Result<()> {
+    match set_oom_score_adj("-1000") {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other.context("setting oom_score_adj"),
+    }
+}
 
-/// Sets how likely the kernel is to pick this process.
-pub fn set_oom_score_adj(adj: i32) -> Result<()> {
-    fs::write("/proc/self/oom_score_adj", adj.to_string()).context("setting oom_score_adj")
+/// Has it be picked like everybody else again.
+pub fn killed_like_others() -> Result<()> {
+    set_oom_score_adj("0").context("setting oom_score_adj")
+}
+
+fn set_oom_score_adj(adj: &str) -> io::Result<()> {
+    fs::write("/proc/self/oom_score_adj", adj)
 }
 
 /// Has all new memory of this process come from one of the machine's nodes (set_mempolicy(2)).
