@@ -231,10 +231,8 @@ fn check(events: &Events, records: &HashMap<String, Record>, pods: &[Pod]) -> Re
             Force::Oom => "oom_kill",
             Force::Throttling => "cpu_throttle",
         };
-        // On a busy machine one that lives for moments may not come to use its quota up.
-        let can_be_without = matches!(record.force, Force::Throttling);
         ensure!(
-            can_be_without || !lines.kind(kind).0.is_empty(),
+            !lines.kind(kind).0.is_empty(),
             "no {kind} of {}: {:#?}",
             record.name,
             lines.0

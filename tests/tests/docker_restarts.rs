@@ -71,7 +71,7 @@ fn began(inspect: &Value) -> Result<u64> {
     Ok(ticks * 10_000_000)
 }
 
-/// What somebody restarts by hand is no loop, however often.
+/// What somebody restarts by hand is no loop, however often, and neither is one that is given up.
 #[test]
 fn restarts_by_hand_are_no_loop() -> Result<()> {
     let docker = Docker::start()?;
@@ -81,11 +81,21 @@ fn restarts_by_hand_are_no_loop() -> Result<()> {
     for _ in 0..5 {
         docker.run(["restart", "-t", "0", "lst-hand"])?;
     }
+    let few = ["--restart", "on-failure:2"];
+    let given_up = docker.container("lst-few", &few, &["sh", "-c", "exit 5"])?;
+    wait::until("the last restart", Duration::from_mins(1), || {
+        let inspect = docker.inspect(&given_up)?;
+        let over = inspect["RestartCount"] == 2 && inspect["State"]["Running"] == false;
+        Ok(over.then_some(()))
+    })?;
     thread::sleep(Duration::from_millis(1500));
     let events = agent.stop()?.events;
     let exits = events.kind("container_exit");
     assert_eq!(exits.with("container.id", &id).0.len(), 5);
-    let found = loops(&events, "container.id", &id, "start").0;
-    ensure!(found.is_empty(), "{found:?}");
+    assert_eq!(exits.with("container.id", &given_up).0.len(), 3);
+    for id in [&id, &given_up] {
+        let found = loops(&events, "container.id", id, "start").0;
+        ensure!(found.is_empty(), "{found:?}");
+    }
     Ok(())
 }

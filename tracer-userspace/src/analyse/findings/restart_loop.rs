@@ -81,14 +81,14 @@ impl Restarts {
             events.extend(self.over(at_ns));
             return events;
         };
-        let end = self.end(life, at_ns, lifetime_ns);
         let began_ns = at_ns.saturating_sub(lifetime_ns);
         let by_itself = self.ends.back().is_none_or(|last| {
-            began_ns.saturating_sub(last.at_ns) < stable && !end.is_by_hand(last)
+            began_ns.saturating_sub(last.at_ns) < stable && !self.is_by_hand(last, life)
         });
         if !by_itself {
             events.extend(self.over(at_ns));
         }
+        let end = self.end(life, at_ns, lifetime_ns);
         if self.ends.is_empty() {
             self.since_ns = began_ns;
         }
@@ -127,20 +127,33 @@ impl Restarts {
     }
 
     fn end(&self, life: &Lifecycle, at_ns: u64, lifetime_ns: u64) -> End {
-        // Docker and Podman count the restart that follows an end with the end, and begin anew when
-        // somebody starts it by hand. Kubernetes tells how many came before.
-        let follows = |count: u32| {
-            let before = self.ends.back().and_then(|last| last.restart_count);
-            count > before.unwrap_or(0)
-        };
-        let told = life.container.k8s_container_name.is_none();
+        let follows = |count: u32| u64::from(count) > self.restarts_so_far();
         End {
             at_ns,
             lifetime_ns,
             exit: life.exit,
             restart_count: life.restart_count,
-            is_restarted: life.restart_count.filter(|_| told).map(follows),
+            is_restarted: told_count(life).map(follows),
         }
+    }
+
+    /// How often the runtime has restarted it up to now: by the last count that is known, which holds
+    /// the restart after its end, and one for each end since.
+    fn restarts_so_far(&self) -> u64 {
+        let mut since = self.ends.iter().rev().zip(0..);
+        let known = since.find_map(|(end, ends)| Some(u64::from(end.restart_count?) + ends));
+        known.unwrap_or(self.in_row)
+    }
+
+    /// Whether somebody began the life that ends now: the runtime did not restart it after the last
+    /// end, and counts from 0 again. A last count that comes late holds a restart too many, and the
+    /// next end has one more.
+    fn is_by_hand(&self, last: &End, life: &Lifecycle) -> bool {
+        let count = told_count(life);
+        let counts = count.zip(last.restart_count);
+        let given_up = last.is_restarted == Some(false)
+            && counts.is_none_or(|(now, before)| before == 0 || now <= before);
+        given_up || count.is_some_and(|count| u64::from(count) < self.restarts_so_far())
     }
 
     /// Each end but the last was followed by a restart; the last one where the runtime says so.
@@ -201,16 +214,14 @@ impl Restarts {
     }
 }
 
-impl End {
-    /// Whether somebody began the life that this ends: the runtime did not restart it after the last
-    /// end, and counts from 0 again. A last count that comes late holds a restart too many, and the
-    /// next end has one more.
-    fn is_by_hand(&self, last: &Self) -> bool {
-        let counts = self.restart_count.zip(last.restart_count);
-        last.is_restarted == Some(false)
-            && counts.is_none_or(|(now, before)| before == 0 || now <= before)
-    }
+/// The count of a runtime that counts the restart that follows an end with the end, and begins anew
+/// when somebody starts it by hand, as Docker and Podman do. Kubernetes tells how many came before.
+fn told_count(life: &Lifecycle) -> Option<u32> {
+    let told = life.container.k8s_container_name.is_none();
+    life.restart_count.filter(|_| told)
+}
 
+impl End {
     fn evidence(&self) -> Vec<(&'static str, Evidence)> {
         let mut facts = vec![
             ("monotonic_ns", Evidence::Count(self.at_ns)),

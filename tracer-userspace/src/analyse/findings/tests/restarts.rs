@@ -105,6 +105,18 @@ fn kubernetes_counts_by_pod_and_name() {
 }
 
 #[test]
+fn a_count_that_was_not_told_in_time_is_made_up_for() {
+    // Given up after the second restart: the last end is followed by none.
+    assert!(ends(|_| docker(), &[Some(1), None, Some(2)]).is_empty());
+    assert!(ends(|_| docker(), &[None, None, Some(2)]).is_empty());
+    // Restarted after it too.
+    assert_eq!(ends(|_| docker(), &[Some(1), None, Some(3)])[0].0, 3);
+    assert_eq!(ends(|_| docker(), &[None, None, Some(3)])[0].0, 3);
+    // By hand each time.
+    assert!(ends(|_| docker(), &[Some(0), None, Some(0), None, Some(0)]).is_empty());
+}
+
+#[test]
 fn what_somebody_starts_by_hand_is_no_loop() {
     assert!(ends(|_| docker(), &[Some(0); 8]).is_empty());
     // A restart by hand in between: it begins anew.
