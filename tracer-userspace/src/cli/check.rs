@@ -16,7 +16,8 @@ use anyhow::{Context, bail};
 use tracer_common::globals::Signal;
 
 use self::trial::Trial;
-use crate::identity::resolvers::ResolverOptions;
+use super::engines::EngineArgs;
+use crate::identity::chosen::Chosen;
 use crate::kernel::btf::BtfError;
 use crate::kernel::host::{FunctionPrograms, HostFacts};
 use crate::kernel::memory_bounds::{DEFAULT_MAX_CGROUPS, MemoryBounds};
@@ -42,9 +43,9 @@ pub struct CheckArgs {
     /// Show the plan with this source of a signal, e.g. throttle=tracepoint
     #[arg(long, value_name = "SIGNAL=SOURCE")]
     pub force_source: Vec<ForcedSource>,
-    /// Docker's socket [default: DOCKER_HOST if it is unix://, /run/docker.sock, /var/run/docker.sock]
-    #[arg(long, value_name = "SOCKET")]
-    pub docker_socket: Option<PathBuf>,
+    /// Where container engines are.
+    #[command(flatten)]
+    pub engines: EngineArgs,
     /// Only cgroup mounts at or below this directory count, e.g. the host's within a container
     #[arg(long, value_name = "DIR")]
     pub cgroup_root: Option<PathBuf>,
@@ -71,6 +72,7 @@ pub fn run(args: &CheckArgs, functions: FunctionPrograms) -> anyhow::Result<Exit
     if let Some(root) = args.cgroup_root.as_deref().filter(|root| !root.is_dir()) {
         bail!("--cgroup-root {} is no directory", root.display());
     }
+    args.engines.check()?;
     let mut report = Report::new(args, functions)?;
     report.try_programs();
     let mut stdout = io::stdout();
@@ -110,10 +112,7 @@ impl Report {
                 remedy: "build the object first: cargo xtask build-ebpf".to_owned(),
             });
         }
-        let resolvers = ResolverOptions {
-            docker_socket: args.docker_socket.clone(),
-            ..ResolverOptions::default()
-        };
+        let resolvers = args.engines.resolvers(Chosen::default());
         Ok(Self {
             later: Later {
                 replaced: Vec::new(),

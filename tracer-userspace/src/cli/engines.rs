@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc};
 
+use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::identity::{chosen::Chosen, resolvers::ResolverOptions};
@@ -31,6 +32,14 @@ impl EngineArgs {
             ("--cri-socket", self.cri_socket.as_ref()),
             ("--podman-socket", self.podman_socket.as_ref()),
         ]
+    }
+
+    /// Refuses what can be of no use.
+    pub fn check(&self) -> Result<()> {
+        if let Some(root) = self.host_root.as_deref().filter(|root| !root.is_dir()) {
+            bail!("--host-root {} is no directory", root.display());
+        }
+        Ok(())
     }
 
     /// Says which of the given sockets are not there.
@@ -84,5 +93,16 @@ mod tests {
             ["--cri-socket", "/run/a.sock", "--host-root", "/host"]
         );
         assert_eq!(EngineArgs::default().arguments(), [""; 0]);
+    }
+
+    #[test]
+    fn a_root_that_is_none_is_refused() {
+        let at = |root: &str| EngineArgs {
+            host_root: Some(root.into()),
+            ..EngineArgs::default()
+        };
+        assert!(at("/").check().is_ok() && EngineArgs::default().check().is_ok());
+        let error = at("/nowhere").check().unwrap_err().to_string();
+        assert_eq!(error, "--host-root /nowhere is no directory");
     }
 }

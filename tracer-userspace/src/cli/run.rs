@@ -193,6 +193,7 @@ pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
     if let Some(root) = args.cgroup_root.as_deref().filter(|root| !root.is_dir()) {
         bail!("--cgroup-root {} is no directory", root.display());
     }
+    args.engines.check()?;
     args.engines.warn_of_absent();
     let kubernetes = args.kubernetes.places()?;
     let mut host = HostFacts::read(args.cgroup_root.as_deref())?;

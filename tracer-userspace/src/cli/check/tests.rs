@@ -15,7 +15,10 @@ fn report() -> Report {
         json: false,
         max_cgroups: 1_000,
         force_source: Vec::new(),
-        docker_socket: Some("/nowhere/docker.sock".into()),
+        engines: EngineArgs {
+            docker_socket: Some("/nowhere/docker.sock".into()),
+            ..EngineArgs::default()
+        },
         cgroup_root: None,
     };
     let functions = FunctionPrograms {
