@@ -63,13 +63,18 @@ impl<'a> UnderLimit<'a> {
         self.limit.own || self.used() >= OWN_PART
     }
 
-    /// How much the limit bit, in words: the share of periods or that of the time.
-    pub fn throttled_words(&self) -> String {
-        let share = words::percent(self.throttled);
+    /// How much the limit bit, in words. Of periods only where they say more than the time does: a
+    /// limit above it has none of this container's.
+    pub fn harm(&self) -> String {
+        let stood_still = format!(
+            "it stood still for {} of the time",
+            words::percent(self.frozen())
+        );
         if self.throttled > self.frozen() {
-            format!("{share} of the periods ended throttled")
+            let periods = words::percent(self.throttled);
+            format!("{periods} of the periods ended throttled, and {stood_still}")
         } else {
-            format!("it could not run for {share} of the time")
+            stood_still
         }
     }
 

@@ -57,11 +57,10 @@ fn finding(case: &UnderLimit<'_>, processes: usize) -> Finding {
             Confidence::Medium
         },
         summary: format!(
-            "it used {} of its limit of {} CPUs{place}; {}, and it stood still for {} of the time",
+            "it used {} of its limit of {} CPUs{place}; {}",
             words::percent(case.used()),
             words::cpus(limit.cpus),
-            case.throttled_words(),
-            words::percent(case.frozen()),
+            case.harm(),
         ),
         evidence,
         recommendation: format!(

@@ -49,14 +49,12 @@ fn finding(case: &UnderLimit<'_>, pool: &Pool<'_>, wait_own_ns: u64) -> Finding 
     let exact = pool.pool.threads.is_exact();
     let about = if exact { "" } else { "an estimated " };
     let summary = format!(
-        "`{}` (pid {}) computes with {about}{} threads ({name}) under a limit of {} CPUs; {}, and \
-         it stood still for {} of the time",
+        "`{}` (pid {}) computes with {about}{} threads ({name}) under a limit of {} CPUs; {}",
         pool.process.command,
         pool.process.pid,
         pool.threads,
         words::cpus(case.limit.cpus),
-        case.throttled_words(),
-        words::percent(case.frozen()),
+        case.harm(),
     );
     let text = |text: &str| Evidence::Text(text.to_owned());
     let mut evidence = case.evidence();

@@ -62,7 +62,7 @@ fn finding(case: &UnderLimit<'_>) -> Finding {
         summary: format!(
             "{} although it used only {} of its limit of {} CPUs: its work comes in bursts larger \
              than {} ms, the quota of a period of {} ms",
-            case.throttled_words(),
+            case.harm(),
             words::percent(case.used()),
             words::cpus(limit.cpus),
             words::cpus(limit.quota_us as f64 / 1000.0),

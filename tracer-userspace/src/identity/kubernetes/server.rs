@@ -17,6 +17,11 @@ use crate::identity::names::SourceState;
 const WATCH_S: u64 = 240;
 /// … and after what silence it is taken for dead. The server sends a bookmark about once a minute.
 const SILENCE: Duration = Duration::from_secs(WATCH_S + 10);
+/// A watch that is over sooner was none …
+const SHORTEST: Duration = Duration::from_secs(1);
+/// … and after so many in a row the server is left alone for a while: somebody in between closes them
+/// all, and would be asked without a pause.
+const MOST_SHORT: u32 = 3;
 /// Longest event in bytes: objects have 1.5 MiB at most.
 const MOST_EVENT: usize = 4 << 20;
 
@@ -55,6 +60,7 @@ impl<'a> Session<'a> {
 
     async fn follow(mut self) -> Result<Outcome, Closed> {
         let mut answered = false;
+        let mut short = 0;
         loop {
             let mut version = match self.list().await {
                 Ok(list) => {
@@ -73,7 +79,15 @@ impl<'a> Session<'a> {
             };
             answered = true;
             loop {
-                match self.watch(version).await? {
+                let began = Instant::now();
+                let watched = self.watch(version).await?;
+                let is_short = began.elapsed() < SHORTEST;
+                short = if is_short { short + 1 } else { 0 };
+                if watched.is_ok() && short > MOST_SHORT {
+                    let reason = "watch of pods: each is over at once".to_owned();
+                    return Ok(Outcome::Lost(reason));
+                }
+                match watched {
                     Ok(Watched::Over(next)) => version = next,
                     Ok(Watched::Expired) => break,
                     Err(error) => {

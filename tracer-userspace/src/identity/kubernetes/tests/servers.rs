@@ -264,6 +264,26 @@ async fn a_watch_that_expires_breaks_or_ends_is_begun_again() {
 }
 
 #[tokio::test]
+async fn watches_that_are_over_at_once_are_not_begun_without_a_pause() {
+    let server = Server::start(|target| {
+        if is_watch(target) {
+            Reply::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        } else {
+            Reply::Json(200, list(&[]))
+        }
+    })
+    .await;
+    let mut bench = Bench::of_server(&server);
+    bench.connected().await;
+    let reason = bench.unavailable().await;
+    assert!(
+        reason.ends_with("watch of pods: each is over at once"),
+        "{reason}"
+    );
+    assert_eq!(server.count("watch=true"), 4);
+}
+
+#[tokio::test]
 async fn the_kubelet_is_asked_again_for_who_is_unknown() {
     let mut turn = 0;
     let server = Server::start(move |target| {
