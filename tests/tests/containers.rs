@@ -1,7 +1,7 @@
 //! Names, levels and ends of containers of containerd (by its CRI) and Podman, against what the
 //! engines say of them.
 
-use std::{os::unix::net::UnixListener, path::Path, thread};
+use std::{fs, os::unix::net::UnixListener, path::Path, thread};
 
 use anyhow::{Context, Result, ensure};
 use limitscope_tests::{
@@ -259,6 +259,7 @@ fn a_runtime_that_hangs_stalls_nothing() -> Result<()> {
             .collect::<Vec<_>>()
     });
     let root = dir.path().join("no-files");
+    fs::create_dir(&root)?;
     let root = root.to_str().context("UTF-8")?;
     let agent = listening("--cri-socket", &socket, &["--host-root", root])?;
     let first = line(&agent, "container_stats", &id)?;
