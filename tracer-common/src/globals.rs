@@ -104,6 +104,8 @@ offsets! {
     SIGNAL_OOM_SCORE_ADJ = "signal_struct".["oom_score_adj"] for OomKill;
     MM_TOTAL_VM = "mm_struct".["total_vm"] for OomKill;
     MM_PGTABLES_BYTES = "mm_struct".["pgtables_bytes"];
+    MM_ARG_START = "mm_struct".["arg_start"];
+    MM_ARG_END = "mm_struct".["arg_end"];
     MM_RSS_STAT = "mm_struct".["rss_stat"] for OomKill;
 
     // Scheduling entities and run queues.

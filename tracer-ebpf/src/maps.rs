@@ -12,7 +12,7 @@ use tracer_common::{
         MAX_ENDS, NEIGHBOUR_ENTRIES, OpenThrottle, RunHistory, Slot, SlotCpu, TASK_WAIT_ENTRIES,
         THROTTLES_BYTES, TaskWait,
     },
-    records::{CgroupLifecycle, OomControl},
+    records::{CgroupLifecycle, OomCommandLine, OomControl},
 };
 
 use crate::throttled_waits::Covers;
@@ -142,6 +142,12 @@ pub static PENDING_KILLS: LruHashMap<u64, Kill> = LruHashMap::with_max_entries(K
 
 #[map]
 pub static OOM_CONTEXTS: LruHashMap<u64, OomContext> = LruHashMap::with_max_entries(KILLS, 0);
+
+/// Processes that the OOM killer chose and that have not taken their SIGKILL yet.
+#[map]
+pub static OOM_VICTIMS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(KILLS, 0);
+#[map]
+pub static COMMAND_LINE_SCRATCH: PerCpuArray<OomCommandLine> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 pub static LIFECYCLE_SCRATCH: PerCpuArray<CgroupLifecycle> = PerCpuArray::with_max_entries(1, 0);

@@ -9,13 +9,15 @@
 
 use aya_ebpf::helpers::{
     bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_boot_ns,
+    generated::bpf_probe_read_user,
 };
 use tracer_common::{
     counters::{LOST_MAP_FULL, LOST_RING_OOM},
     header::CgroupKey,
     records::{
-        KIND_OOM_KILL, OOM_FLAG_EXACT, OOM_LEVELS, OOM_SOURCE_TRACEPOINT, OomControl, OomKill,
-        OomLevel, OomTrigger, OomVictim,
+        COMMAND_LINE_MAX, KIND_OOM_COMMAND_LINE, KIND_OOM_KILL, OOM_FLAG_EXACT, OOM_LEVELS,
+        OOM_SOURCE_TRACEPOINT, OomCommandLine, OomControl, OomKill, OomLevel, OomTrigger,
+        OomVictim,
     },
 };
 
@@ -27,7 +29,7 @@ use crate::{
         oom_control::OomControlPtr,
         task::Task,
     },
-    maps::{EVENTS, OOM_CONTEXTS, OomContext},
+    maps::{COMMAND_LINE_SCRATCH, EVENTS, OOM_CONTEXTS, OOM_VICTIMS, OomContext},
 };
 
 /// All signals of one OOM come within this time. The log of a kill can go over a slow console.
@@ -76,6 +78,8 @@ pub fn entered(control: u64, source: u32) {
         victim_tgid: 0,
         source,
     };
+    // It can take its SIGKILL on another CPU before it is marked.
+    await_command_line(context.control.chosen_tgid);
     if OOM_CONTEXTS
         .insert(bpf_get_current_pid_tgid(), context, 0)
         .is_err()
@@ -144,6 +148,7 @@ pub fn is_sharer(task: Task, me: u64, pending: bool) -> bool {
 /// for that.
 #[inline(always)]
 fn report(task: Task, me: u64, sharer_of: u32) {
+    await_command_line(task.tgid());
     let Some(mut entry) = EVENTS.reserve::<OomKill>(0) else {
         count(LOST_RING_OOM);
         return;
@@ -182,6 +187,60 @@ fn report(task: Task, me: u64, sharer_of: u32) {
         memcg = memcg.parent();
     }
     entry.submit(0);
+}
+
+/// A process will tell its command line when it takes its SIGKILL.
+#[inline(always)]
+fn await_command_line(tgid: u32) {
+    // Where it fails the victim's command line is missing, which shows.
+    let _ = OOM_VICTIMS.insert(tgid, 0, 0);
+}
+
+/// The current thread takes a SIGKILL. The first thread of a victim sends the process's arguments.
+///
+/// Only here can they be read without harm. Whoever reads `/proc/PID/cmdline` holds the victim's
+/// memory (`get_task_mm`), and waits for a page meanwhile (`get_mm_cmdline`, `fs/proc/base.c`): the
+/// victim is gone then without its memory being free, and the kernel kills the next one.
+#[inline(always)]
+pub fn takes_sigkill() {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if OOM_VICTIMS.remove(tgid).is_err() {
+        return;
+    }
+    // SAFETY: the helper has no precondition.
+    let task = Task(unsafe { bpf_get_current_task() });
+    let (start, end) = task.mm().arguments();
+    let Some(record) = COMMAND_LINE_SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this CPU's element; signals are taken with interrupts off, by one thread.
+    let record = unsafe { &mut *record };
+    // The verifier has to see that it stays within the element.
+    let length = if end - start > COMMAND_LINE_MAX as u64 {
+        COMMAND_LINE_MAX
+    } else {
+        (end - start) as usize
+    };
+    // SAFETY: the helper reports a fault instead of taking it, and writes at most `length` bytes,
+    // which is not more than the array has.
+    let result = unsafe {
+        bpf_probe_read_user(
+            record.arguments.as_mut_ptr().cast(),
+            length as u32,
+            start as *const _,
+        )
+    };
+    // Swapped out, or taken back by the OOM reaper. An empty record says that nothing will come.
+    let length = if result < 0 { 0 } else { length };
+    let size = size_of::<OomCommandLine>() - COMMAND_LINE_MAX + length;
+    record.tgid = tgid;
+    record.length = length as u32;
+    record.header = header(KIND_OOM_COMMAND_LINE, size);
+    // SAFETY: `size` bytes of the element, all initialized: maps begin as zeros.
+    let bytes =
+        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(record).cast::<u8>(), size) };
+    // Without room the command line is missing, which shows.
+    let _ = EVENTS.output::<[u8]>(bytes, 0);
 }
 
 #[inline(always)]

@@ -1,12 +1,14 @@
 //! The records of the ring buffers, one file each, and their index.
 
 mod cgroup_lifecycle;
+mod oom_command_line;
 mod oom_kill;
 mod throttle_interval;
 
 pub use cgroup_lifecycle::{
     CGROUP_ATTACH, CGROUP_MKDIR, CGROUP_PATH_MAX, CGROUP_RELEASE, CGROUP_RMDIR, CgroupLifecycle,
 };
+pub use oom_command_line::{COMMAND_LINE_MAX, OomCommandLine};
 pub use oom_kill::{
     OOM_FLAG_EXACT, OOM_LEVELS, OOM_SOURCE_FENTRY, OOM_SOURCE_KPROBE, OOM_SOURCE_TRACEPOINT,
     OomControl, OomKill, OomLevel, OomTrigger, OomVictim, PAGE_COUNTER_MAX,
@@ -22,6 +24,8 @@ pub const KIND_OOM_KILL: u32 = 1;
 pub const KIND_THROTTLE_INTERVAL: u32 = 2;
 /// A [`CgroupLifecycle`].
 pub const KIND_CGROUP_LIFECYCLE: u32 = 3;
+/// An [`OomCommandLine`].
+pub const KIND_OOM_COMMAND_LINE: u32 = 4;
 
 /// Smallest length of a record of `kind` in bytes, or `None` for an unknown kind.
 ///
@@ -32,6 +36,8 @@ pub const fn min_size(kind: u32) -> Option<usize> {
         KIND_THROTTLE_INTERVAL => Some(size_of::<ThrottleInterval>()),
         // The path is sent only as far as it is used.
         KIND_CGROUP_LIFECYCLE => Some(size_of::<CgroupLifecycle>() - CGROUP_PATH_MAX),
+        // As the path.
+        KIND_OOM_COMMAND_LINE => Some(size_of::<OomCommandLine>() - COMMAND_LINE_MAX),
         _ => None,
     }
 }

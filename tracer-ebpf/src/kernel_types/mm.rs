@@ -2,8 +2,8 @@
 
 use crate::{
     globals::{
-        MM_PGTABLES_BYTES, MM_RSS_STAT, MM_TOTAL_VM, PER_CPU_OFFSET, PERCPU_COUNTER_COUNT,
-        PERCPU_COUNTER_COUNTERS, RSS_IS_PERCPU, RSS_STRIDE, cpus, present,
+        MM_ARG_END, MM_ARG_START, MM_PGTABLES_BYTES, MM_RSS_STAT, MM_TOTAL_VM, PER_CPU_OFFSET,
+        PERCPU_COUNTER_COUNT, PERCPU_COUNTER_COUNTERS, RSS_IS_PERCPU, RSS_STRIDE, cpus, present,
     },
     read::checked,
 };
@@ -31,6 +31,19 @@ impl Mm {
         } else {
             0
         }
+    }
+
+    /// Where its process's arguments begin and end, as addresses of the process; 0 where the kernel
+    /// does not tell.
+    #[inline(always)]
+    pub fn arguments(self) -> (u64, u64) {
+        if !present(&MM_ARG_START) || !present(&MM_ARG_END) {
+            return (0, 0);
+        }
+        (
+            checked::read(self.0, MM_ARG_START.load()),
+            checked::read(self.0, MM_ARG_END.load()),
+        )
     }
 
     /// Whether [`Self::rss_pages`] is the exact sum.

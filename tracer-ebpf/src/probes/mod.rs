@@ -6,5 +6,6 @@ mod cgroup;
 mod mark_victim;
 mod oom_kill_process;
 mod sched_switch;
+mod signal_deliver;
 mod signal_generate;
 mod unthrottle;

@@ -4,10 +4,12 @@
 //! an error that the caller counts, never a panic.
 
 mod cgroup_lifecycle;
+mod oom_command_line;
 mod oom_kill;
 mod throttle_interval;
 
 pub use cgroup_lifecycle::{CgroupEvent, CgroupOperation};
+pub use oom_command_line::CommandLine;
 pub use oom_kill::{Constraint, Kill, KillControl, KillLevel, KillPages, KillProcess};
 pub use throttle_interval::{Interval, source_name as throttle_source_name};
 
@@ -16,8 +18,8 @@ use thiserror::Error;
 use tracer_common::{
     header::RecordHeader,
     records::{
-        KIND_CGROUP_LIFECYCLE, KIND_OOM_KILL, KIND_THROTTLE_INTERVAL, OomKill, ThrottleInterval,
-        min_size,
+        KIND_CGROUP_LIFECYCLE, KIND_OOM_COMMAND_LINE, KIND_OOM_KILL, KIND_THROTTLE_INTERVAL,
+        OomKill, ThrottleInterval, min_size,
     },
 };
 
@@ -26,6 +28,8 @@ use tracer_common::{
 pub enum Record {
     /// See [`Kill`].
     OomKill(Box<Kill>),
+    /// See [`CommandLine`].
+    OomCommandLine(CommandLine),
     /// See [`Interval`].
     Throttle(Interval),
     /// See [`CgroupEvent`].
@@ -80,6 +84,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         KIND_THROTTLE_INTERVAL => {
             throttle_interval::decode(&copy::<ThrottleInterval>(bytes)?).map(Record::Throttle)
         }
+        KIND_OOM_COMMAND_LINE => oom_command_line::decode(bytes).map(Record::OomCommandLine),
         KIND_CGROUP_LIFECYCLE => cgroup_lifecycle::decode(bytes).map(Record::Cgroup),
         kind => Err(DecodeError::UnknownKind(kind)),
     }

@@ -67,8 +67,7 @@ pub const CAPABILITIES: [Capability; 7] = [
     Capability {
         number: CAP_SYS_PTRACE,
         name: "CAP_SYS_PTRACE",
-        purpose: "to look into other users' processes: their runtimes, and their command lines \
-                  where /proc hides them",
+        purpose: "to look into other users' processes: what their runtimes say",
         required: false,
     },
     Capability {

@@ -7,7 +7,7 @@ use tracer_common::maps::{
     Histogram, KILLS, LastThrottle, MAX_ENDS, NEIGHBOUR_ENTRIES, OpenThrottle, RunHistory, Slot,
     SlotCpu, TASK_WAIT_ENTRIES, THROTTLES_BYTES, TaskWait, lru_entries,
 };
-use tracer_common::records::{CgroupLifecycle, OomControl};
+use tracer_common::records::{CgroupLifecycle, OomCommandLine, OomControl};
 
 /// Slots that `run` makes unless told otherwise: one for each cgroup that lives at a time, and the
 /// one of the unknown.
@@ -137,6 +137,8 @@ impl MemoryBounds {
                 8,
                 24 + size_of::<OomControl>(),
             ),
+            hash("OOM_VICTIMS", u64::from(KILLS), 4, 4),
+            array("COMMAND_LINE_SCRATCH", cpus, size_of::<OomCommandLine>()),
             array("LEARNED", 1, 24),
             array("TIMER_ENDING", cpus, ending),
             array("CSD_ENDING", cpus, ending),

@@ -93,7 +93,7 @@ pub struct OomKillEvent {
     pub victim_thread: u32,
     /// The victim's parent process id.
     pub victim_parent_pid: u32,
-    /// The victim's command line, if it could be read in time; arguments joined by spaces.
+    /// The victim's command line, if it told it in time; arguments joined by spaces.
     pub victim_command_line: Option<String>,
     /// The victim's user id in the initial user namespace.
     pub victim_uid: u32,

@@ -1,6 +1,6 @@
 //! Records to events: puts names, files and judgements to what the kernel said.
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     analyse::oom_domain::OomJudge,
@@ -13,9 +13,6 @@ use crate::{
         throttle::ThrottleEvent,
     },
 };
-
-/// Longest command line that is kept, in bytes.
-const COMMAND_LINE_MAX: u64 = 4096;
 
 /// Who a cgroup is; of one that nobody knows at least that.
 pub fn identity_of(index: &CgroupIndex, key: Option<CgroupKey>) -> SharedIdentity {
@@ -34,7 +31,7 @@ pub fn identity_of(index: &CgroupIndex, key: Option<CgroupKey>) -> SharedIdentit
         })
 }
 
-/// An OOM kill.
+/// An OOM kill; the victim's command line comes later.
 pub fn oom_kill(
     kill: &Kill,
     judge: &mut OomJudge,
@@ -42,8 +39,6 @@ pub fn oom_kill(
     memory: Option<&ControllerFiles>,
     page_size: u64,
 ) -> OomKillEvent {
-    // First of all, before the victim is gone.
-    let command_line = command_line(kill.victim.pid);
     let container_memory = kill
         .victim
         .memory_cgroup
@@ -73,7 +68,7 @@ pub fn oom_kill(
         },
         victim_thread: kill.victim.thread,
         victim_parent_pid: kill.parent_pid,
-        victim_command_line: command_line,
+        victim_command_line: None,
         victim_uid: kill.uid,
         victim_oom_score_adj: kill.oom_score_adj,
         victim_age_ns: kill
@@ -157,59 +152,8 @@ pub fn throttle(interval: &Interval, index: &CgroupIndex) -> ThrottleEvent {
     }
 }
 
-/// The arguments of a process, joined by spaces, if it is still there. The victim of an OOM kill
-/// has its SIGKILL already.
-fn command_line(pid: u32) -> Option<String> {
-    use std::io::Read;
-
-    let mut bytes = Vec::new();
-    let file = fs::File::open(format!("/proc/{pid}/cmdline")).ok()?;
-    file.take(COMMAND_LINE_MAX).read_to_end(&mut bytes).ok()?;
-    joined(bytes)
-}
-
-/// Arguments as /proc has them, each with a NUL behind it. Where the last NUL is missing, the read
-/// stopped at a page of the victim's stack that the kernel has taken back already (the OOM reaper,
-/// `mm/oom_kill.c`): the beginning would look like the whole.
-fn joined(mut bytes: Vec<u8>) -> Option<String> {
-    if bytes.last() != Some(&0) && (bytes.len() as u64) < COMMAND_LINE_MAX {
-        return None;
-    }
-    while bytes.last() == Some(&0) {
-        bytes.pop();
-    }
-    for byte in &mut bytes {
-        if *byte == 0 {
-            *byte = b' ';
-        }
-    }
-    (!bytes.is_empty()).then(|| String::from_utf8_lossy(&bytes).into_owned())
-}
-
 /// A clock in nanoseconds.
 pub fn clock_ns(clock: rustix::time::ClockId) -> u64 {
     let time = rustix::time::clock_gettime(clock);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + time.tv_nsec as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_line_is_whole_or_not_there() {
-        let of = |text: &[u8]| joined(text.to_vec());
-        assert_eq!(
-            of(b"java\0-jar\0app.jar\0").as_deref(),
-            Some("java -jar app.jar")
-        );
-        assert_eq!(of(b"java\0-jar\0ap"), None);
-        assert_eq!(of(b""), None);
-        assert_eq!(of(b"\0\0"), None);
-        let long = vec![b'x'; COMMAND_LINE_MAX as usize];
-        assert_eq!(
-            joined(long).map(|text| text.len() as u64),
-            Some(COMMAND_LINE_MAX)
-        );
-    }
 }

@@ -8,7 +8,7 @@ mod containers;
 mod exits;
 mod filter;
 mod findings;
-mod group_kills;
+mod kills;
 mod outputs;
 mod own_cost;
 mod restarts;

@@ -14,7 +14,7 @@ use super::{
     containers::{Containers, Files},
     exits::Exits,
     findings::Findings,
-    group_kills::GroupKills,
+    kills::Kills,
     outputs::Outputs,
     own_cost::OwnCost,
     restarts::RestartWatch,
@@ -62,7 +62,9 @@ pub struct Pipeline {
     waiting: WaitingRoom,
     unnamed: Unnamed,
     exits: Exits,
-    groups: GroupKills,
+    kills: Kills,
+    /// Whether a victim's command line comes by itself.
+    lines_come: bool,
     files: Files,
     layout: CgroupLayout,
     cost: OwnCost,
@@ -113,7 +115,8 @@ impl Pipeline {
             waiting: WaitingRoom::default(),
             unnamed: Unnamed::default(),
             exits: Exits::default(),
-            groups: GroupKills::default(),
+            kills: Kills::default(),
+            lines_come: plan.programs().contains(&"signal_deliver"),
             files,
             layout: host.cgroups.clone(),
             cost: OwnCost::new(host.page_size),
@@ -209,10 +212,16 @@ impl Pipeline {
                     self.exits.oom_seen(id, kill.monotonic_ns);
                 }
                 let now = clock_ns(ClockId::Monotonic);
-                match self.groups.admit(now, kill.monotonic_ns, Box::new(event)) {
-                    Some(event) => self.emit(kill.monotonic_ns, EventBody::OomKill(event), outputs),
+                let at = kill.monotonic_ns;
+                match (self.kills).admit(now, at, Box::new(event), self.lines_come) {
+                    Some(event) => self.emit(at, EventBody::OomKill(event), outputs),
                     None => Ok(()),
                 }
+            }
+            Record::OomCommandLine(line) => {
+                self.kills.command_line(line);
+                let now = clock_ns(ClockId::Monotonic);
+                self.tell_kills(Some(now), outputs)
             }
             Record::Throttle(interval) => {
                 if !outputs.wants(EventKind::CpuThrottle) {

@@ -3,6 +3,7 @@
 
 mod agreement;
 mod cpio;
+mod emulator;
 mod guest;
 mod image;
 mod kernels;

@@ -5,7 +5,8 @@ use tracer_common::globals::{ABSENT, Signal, plan as globals};
 use super::PlanOptions;
 use super::ladder::{self, Rung};
 use super::needs::{
-    CALLS, CGROUPS, MARK_VICTIM, SCHED_SWITCH, SIGNAL_GENERATE, TIMERS, Tracepoint, remedy,
+    CALLS, CGROUPS, MARK_VICTIM, SCHED_SWITCH, SIGNAL_DELIVER, SIGNAL_GENERATE, TIMERS, Tracepoint,
+    remedy,
 };
 use crate::kernel::btf::{Btf, BtfError};
 use crate::kernel::host::HostFacts;
@@ -195,6 +196,18 @@ fn oom_kill(
         )),
     }
     choice.attach(&[MARK_VICTIM]);
+    let arguments = ["MM_ARG_START", "MM_ARG_END"];
+    let unknown = arguments.iter().find(|name| types.get(name).is_none());
+    let problem = match unknown {
+        Some(symbol) => Some(format!("no {}", member(symbol))),
+        None => SIGNAL_DELIVER.problem(btf)?,
+    };
+    match problem {
+        None => choice.attach(&[SIGNAL_DELIVER]),
+        Some(problem) => choice
+            .notes
+            .push(format!("a victim's command line is unknown: {problem}")),
+    }
     if types.get(globals::RSS_IS_PERCPU) == Some(1) && per_cpu_offset.or_zero() == 0 {
         choice.notes.push(format!(
             "a victim's resident memory is the kernel's running count, not the exact sum over \

@@ -22,6 +22,7 @@ pub const SCHED_SWITCH: Tracepoint = tracepoint(
 pub const MARK_VICTIM: Tracepoint = tracepoint("mark_victim", &[None]);
 pub const SIGNAL_GENERATE: Tracepoint =
     tracepoint("signal_generate", &[None, None, Some("task_struct")]);
+pub const SIGNAL_DELIVER: Tracepoint = tracepoint("signal_deliver", &[None]);
 pub const TIMERS: [Tracepoint; 2] = [
     tracepoint("hrtimer_expire_entry", &[Some("hrtimer")]),
     tracepoint("hrtimer_expire_exit", &[Some("hrtimer")]),

@@ -215,6 +215,12 @@ fn tracepoints_that_are_missing_are_told() {
     assert_eq!(without.global(globals::KILLS_ARE_SIGNALLED), 0);
     assert!(mentions(&choice.notes, "dying already"));
 
+    let without = plan(&["btf_trace_signal_deliver"], Some(false));
+    let choice = without.choice(Signal::OomKill);
+    assert_eq!(choice.source, Source::Tracepoint);
+    assert!(!choice.programs.contains(&"signal_deliver"));
+    assert!(mentions(&choice.notes, "command line"));
+
     let without = plan(&["btf_trace_sched_switch"], Some(true));
     assert_eq!(without.source(Signal::ContextSwitch), Source::None);
     assert_eq!(without.source(Signal::OomKill), Source::Fentry);
@@ -250,7 +256,10 @@ fn what_nobody_wants_is_off() {
     };
     let plan = Plan::for_this_machine(&host, &options).unwrap();
     assert_eq!(plan.source(Signal::ContextSwitch), Source::Off);
-    assert_eq!(plan.programs(), ["signal_generate", "mark_victim"]);
+    assert_eq!(
+        plan.programs(),
+        ["signal_generate", "mark_victim", "signal_deliver"]
+    );
     assert_eq!(plan.global(globals::MEASURE_SWITCHES), 0);
     assert_eq!(plan.global(globals::SLOT_COUNT), 100);
     assert_eq!(plan.global(globals::CPUS), host.possible_cpus);

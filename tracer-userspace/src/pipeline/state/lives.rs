@@ -162,7 +162,7 @@ impl Pipeline {
     pub fn next_deadline(&self) -> Option<Instant> {
         let at = [
             self.waiting.next_deadline_ns(),
-            self.groups.next_deadline_ns(),
+            self.kills.next_deadline_ns(),
             self.exits.next_deadline_ns(),
         ]
         .into_iter()
@@ -178,14 +178,24 @@ impl Pipeline {
         self.let_go(Some(now), outputs)
     }
 
+    /// Tells the OOM kills of which all is known, or all of them.
+    pub(super) fn tell_kills(
+        &mut self,
+        now_ns: Option<u64>,
+        outputs: &mut Outputs,
+    ) -> Result<(), Closed> {
+        for (at, event) in self.kills.complete(now_ns) {
+            self.emit(at, EventBody::OomKill(event), outputs)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn let_go(
         &mut self,
         now_ns: Option<u64>,
         outputs: &mut Outputs,
     ) -> Result<(), Closed> {
-        for (at, event) in self.groups.complete(now_ns) {
-            self.emit(at, EventBody::OomKill(event), outputs)?;
-        }
+        self.tell_kills(now_ns, outputs)?;
         for (at, body) in self.waiting.expired(now_ns) {
             self.put(at, body, outputs)?;
         }

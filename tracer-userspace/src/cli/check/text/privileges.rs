@@ -39,7 +39,7 @@ impl Page {
                 Mark::Neutral,
                 "PID namespace",
                 format_args!(
-                    "not the host's: command lines cannot be read (in a container: --pid=host)"
+                    "not the host's: runtimes cannot be looked into (in a container: --pid=host)"
                 ),
             )?;
         }
