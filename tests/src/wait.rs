@@ -4,10 +4,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::emulated;
+
 /// How long a step of a test may take when nothing else is said.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Polls `probe` every 2 ms until it returns a value; fails after `deadline`, naming `what`.
+/// How long to sleep between two looks. Where all is emulated a look takes milliseconds itself.
+fn step() -> Duration {
+    Duration::from_millis(if emulated() { 20 } else { 2 })
+}
+
+/// Polls `probe` every few milliseconds until it returns a value; fails after `deadline`, naming `what`.
 pub fn until<T>(
     what: &str,
     deadline: Duration,
@@ -21,7 +28,7 @@ pub fn until<T>(
         if start.elapsed() > deadline {
             bail!("waited {deadline:?} in vain for: {what}");
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(step());
     }
 }
 
@@ -39,7 +46,7 @@ pub fn until_at_rest<T: PartialEq>(
         if start.elapsed() > deadline {
             bail!("{what} did not come to rest within {deadline:?}");
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(step());
         let now = sample()?;
         if now != value {
             value = now;

@@ -19,7 +19,7 @@ use limitscope_tests::{
 };
 
 /// More than is free in any guest, and less than it has: nobody gets more than that.
-const ALL: &str = "1080";
+const ALL: &str = "600";
 /// The guests' second memory node, which has 128 MiB, and more than that.
 const NODE: &str = "1";
 const MORE: &str = "256";

@@ -85,6 +85,7 @@ offsets! {
     TASK_MM = "task_struct".["mm"] for OomKill;
     TASK_SIGNAL = "task_struct".["signal"] for OomKill;
     TASK_REAL_PARENT = "task_struct".["real_parent"];
+    TASK_PRIO = "task_struct".["prio"];
     TASK_START_BOOTTIME = "task_struct".["start_boottime", "real_start_time"];
     TASK_CRED = "task_struct".["cred"];
     TASK_CGROUPS = "task_struct".["cgroups"] for OomKill, ContextSwitch;

@@ -33,6 +33,7 @@ mod frozen;
 mod globals;
 mod kernel_types;
 mod maps;
+mod notification;
 mod oom;
 mod probes;
 mod read;

@@ -28,6 +28,7 @@ use crate::{
     globals::{SLOT_HIERARCHY, TASK_THROTTLED, THROTTLE_MIN_NS, present},
     kernel_types::{cfs_rq::CfsRq, task::Task},
     maps::{CPU_STATES, OPEN_THROTTLES, SLOTS, TASK_WAITS, THROTTLES},
+    notification,
     slots::{look_up, record},
     throttled_waits,
 };
@@ -308,7 +309,7 @@ pub extern "C" fn ended(cfs_rq: u64, start: u64, end: u64, source: u32) -> u32 {
         (&raw mut (*interval).source).write(source);
         (&raw mut (*interval).reserved).write(0);
     }
-    entry.submit(0);
+    entry.submit(notification::flags());
     1
 }
 

@@ -6,8 +6,8 @@ use crate::{
     globals::{
         CRED_UID, CSS_SET_DFL_CGROUP, CSS_SET_SUBSYS, MEMORY_SUBSYS, SE_CFS_RQ, SE_PARENT,
         SIGNAL_OOM_SCORE_ADJ, SLOT_BY_TASK_GROUP, TASK_CGROUPS, TASK_COMM, TASK_CRED, TASK_GROUP,
-        TASK_MM, TASK_PID, TASK_REAL_PARENT, TASK_SE, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_STATE,
-        TASK_TGID, present,
+        TASK_MM, TASK_PID, TASK_PRIO, TASK_REAL_PARENT, TASK_SE, TASK_SIGNAL, TASK_START_BOOTTIME,
+        TASK_STATE, TASK_TGID, present,
     },
     kernel_types::{
         cfs_rq::{CfsRq, TaskGroup},
@@ -107,6 +107,13 @@ impl Task {
     #[inline(always)]
     pub fn cgroup_key(self) -> CgroupKey {
         self.cgroup().key()
+    }
+
+    /// Whether it has the highest priority of all, which is that of the threads that stop a CPU
+    /// (`sched_set_stop_task`, `kernel/sched/core.c`).
+    #[inline(always)]
+    pub fn may_stop_the_cpu(self) -> bool {
+        present(&TASK_PRIO) && checked::read::<u32>(self.0, TASK_PRIO.load()) == 0
     }
 
     /// Whether its state is that of a thread that runs or wants to.
