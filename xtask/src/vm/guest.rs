@@ -17,9 +17,6 @@ use super::{
     transcript::{Section, Transcript},
 };
 
-/// How often a guest is booted again.
-const AGAIN: usize = 2;
-
 /// How a guest has its controllers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cgroups {
@@ -55,8 +52,6 @@ pub struct Ended {
     pub wall: Duration,
     /// CPU time of the emulator.
     pub cpu: Duration,
-    /// Why it had to be booted again, for each time.
-    pub again: Vec<String>,
 }
 
 impl Guest {
@@ -64,8 +59,8 @@ impl Guest {
         format!("{} cgroup {}", self.kernel.label(), self.cgroups.name())
     }
 
-    /// What its first process runs, without what has been run.
-    fn plan(&self, done: &[Section]) -> String {
+    /// What its first process runs.
+    fn plan(&self) -> String {
         let mut plan = format!("cgroup_{}\n", self.cgroups.name());
         for (variable, value) in [
             ("LIMITSCOPE_BIN", "/bin/limitscope"),
@@ -77,17 +72,10 @@ impl Guest {
         }
         for pass in &self.passes {
             let name = pass.name();
-            let is_done = |suite: &str| {
-                let mut done = done.iter();
-                done.any(|section| section.pass == name && section.name == suite)
-            };
-            if *pass == Pass::Auto && !is_done("check") {
+            if *pass == Pass::Auto {
                 let _ = writeln!(plan, "section {name} check limitscope check --json");
             }
             for (suite, tests) in pass.suites(self.rights) {
-                if is_done(suite) {
-                    continue;
-                }
                 let which = match &self.filter {
                     Some(filter) => filter.clone(),
                     None if tests.is_empty() => String::new(),
@@ -116,66 +104,42 @@ impl Guest {
         );
     }
 
-    /// Boots it and hears it out. One that hangs or dies is booted again for what is left: now and then
-    /// QEMU 7.2 misses that a kernel has patched its own code, most often the oldest after a CPU or the
-    /// machine was away. What is wrong with the kernel or with us comes again, and a test that fails
-    /// is not tried again.
+    /// Boots it and hears it out. One that hangs or dies has failed: what looked like a fault of the
+    /// emulator has been one of ours before.
     pub fn run(&self, shared: &Path, folder: &Path, budget: Duration) -> Result<Ended> {
         let stem = self.name().replace(' ', "-");
         let begin = Instant::now();
-        let mut again: Vec<String> = Vec::new();
-        let mut done: Vec<Section> = Vec::new();
-        let mut cpu = Duration::ZERO;
-        let ended = loop {
-            let number = again.len() + 1;
-            let place = |ending: &str| folder.join(format!("{stem}.{number}.{ending}"));
-            let initrd = place("initrd");
-            image::with_plan(shared, &self.plan(&done), &initrd)?;
-            let left = budget.saturating_sub(begin.elapsed());
-            let console = place("console");
-            let files = Files {
-                kernel: &self.kernel.image,
-                initrd: &initrd,
-                log: &place("log"),
-                console: &console,
-            };
-            let Heard {
-                mut transcript,
-                overran,
-                cpu: took,
-            } = emulator::boot(&files, left, |section| self.tell(section))?;
-            fs::remove_file(&initrd)?;
-            cpu += took;
-            let failure = match &transcript {
-                Transcript {
-                    broken: Some(why), ..
-                } => Some(why.clone()),
-                Transcript { finished: true, .. } => None,
-                Transcript { booted: None, .. } => Some("the kernel did not boot".to_owned()),
-                _ if overran => Some("the guest said nothing any more".to_owned()),
-                _ => Some("the guest ended too early".to_owned()),
-            };
-            let failure = failure.map(|why| format!("{why}; {}", emulator::console(&console)));
-            if let Some(why) = &failure
-                && again.len() < AGAIN
-                && begin.elapsed() < budget / 2
-            {
-                println!("vm: {}: booted again: {why}", self.name());
-                again.push(why.clone());
-                done.extend(transcript.sections.into_iter().filter(|s| s.code.is_some()));
-                continue;
-            }
-            done.append(&mut transcript.sections);
-            transcript.sections = done;
-            break Ended {
-                transcript,
-                failure,
-                wall: begin.elapsed(),
-                cpu,
-                again,
-            };
+        let place = |ending: &str| folder.join(format!("{stem}.{ending}"));
+        let initrd = place("initrd");
+        image::with_plan(shared, &self.plan(), &initrd)?;
+        let console = place("console");
+        let files = Files {
+            kernel: &self.kernel.image,
+            initrd: &initrd,
+            log: &place("log"),
+            console: &console,
         };
-        Ok(ended)
+        let Heard {
+            transcript,
+            overran,
+            cpu,
+        } = emulator::boot(&files, budget, |section| self.tell(section))?;
+        fs::remove_file(&initrd)?;
+        let failure = match &transcript {
+            Transcript {
+                broken: Some(why), ..
+            } => Some(why.clone()),
+            Transcript { finished: true, .. } => None,
+            Transcript { booted: None, .. } => Some("the kernel did not boot".to_owned()),
+            _ if overran => Some("the guest said nothing any more".to_owned()),
+            _ => Some("the guest ended too early".to_owned()),
+        };
+        Ok(Ended {
+            failure: failure.map(|why| format!("{why}; {}", emulator::console(&console))),
+            transcript,
+            wall: begin.elapsed(),
+            cpu,
+        })
     }
 }
 
@@ -206,27 +170,19 @@ mod tests {
             filter: Some("one".to_owned()),
         };
         assert_eq!(guest.name(), "5.10.262 cgroup v1");
-        let plan = guest.plan(&[]);
+        let plan = guest.plan();
         assert!(plan.starts_with("cgroup_v1\n"));
         assert!(plan.contains("section auto check limitscope check --json\n"));
         let run = "section auto switches /tests/switches --test-threads=1 --nocapture one\n";
         assert!(plan.contains(run), "{plan}");
         assert!(!plan.contains("section tracepoint switches"));
-        let done = Section {
-            pass: "auto".to_owned(),
-            name: "switches".to_owned(),
-            ..Section::default()
-        };
-        let left = guest.plan(&[done]);
-        assert!(!left.contains(run), "{left}");
-        assert!(left.contains("section auto throttle"), "{left}");
         let whole = Guest {
             filter: None,
             ..guest
         };
         let run = "section tracepoint throttle /tests/throttle --test-threads=1 --nocapture --exact \
                    many_threads ";
-        assert!(whole.plan(&[]).contains(run), "{}", whole.plan(&[]));
+        assert!(whole.plan().contains(run), "{}", whole.plan());
         assert!(check_filter("a_b::c").is_ok() && check_filter("a b").is_err());
     }
 }

@@ -132,27 +132,6 @@ fn notes(guests: &[GuestResults]) -> Vec<String> {
         .collect()
 }
 
-/// The guests that had to be booted again, in one line; none if there are none.
-fn booted_again(guests: &[GuestResults]) -> Option<String> {
-    let again = guests.iter().filter(|guest| guest.again > 0);
-    let named: Vec<String> = again
-        .map(|guest| {
-            format!(
-                "{} {} ({}x)",
-                guest.kernel,
-                guest.cgroups.name(),
-                guest.again
-            )
-        })
-        .collect();
-    (!named.is_empty()).then(|| {
-        format!(
-            "Hung or died, and were booted again for what was left: {}.",
-            named.join(", ")
-        )
-    })
-}
-
 /// For the terminal.
 pub fn text(guests: &[GuestResults]) -> String {
     let mut text = String::from("\n=== kernel matrix: tests passed\n");
@@ -173,9 +152,6 @@ pub fn text(guests: &[GuestResults]) -> String {
         }
     }
     text.push('\n');
-    if let Some(again) = booted_again(guests) {
-        let _ = writeln!(text, "WARNING: {again}");
-    }
     for guest in guests {
         let boot = guest.boot_seconds.map_or_else(
             || "not booted".to_owned(),
@@ -221,9 +197,6 @@ pub fn document(guests: &[GuestResults]) -> String {
     text.push_str(&markdown(&sources(guests)));
     text.push_str("\n## Tests passed\n\n");
     text.push_str(&markdown(&suites(guests)));
-    if let Some(again) = booted_again(guests) {
-        let _ = writeln!(text, "\n{again}");
-    }
     text.push_str(
         "\n## Agreement\n\n\
          The comparison that was furthest from the referee, of so many. Kills, periods and \

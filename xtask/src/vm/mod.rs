@@ -78,10 +78,6 @@ pub fn run(context: &Context, options: &Options, tally: &mut Tally) {
     let mut all = Vec::new();
     for (guest, ended) in guests.iter().zip(ended) {
         if let Some(ended) = tally.take(&guest.name(), ended) {
-            for why in &ended.again {
-                let why = why.lines().next().unwrap_or_default();
-                println!("vm: {}: BOOTED AGAIN, since {why}", guest.name());
-            }
             all.push(results::of(guest, &ended, tally));
         }
     }

@@ -67,8 +67,6 @@ pub struct GuestResults {
     pub cgroups: Cgroups,
     pub check: Check,
     pub rows: Vec<Row>,
-    /// How often it had to be booted again.
-    pub again: usize,
     /// Until the first process was ready, by the guest's clock.
     pub boot_seconds: Option<f64>,
     pub wall_seconds: f64,
@@ -86,7 +84,6 @@ pub fn of(guest: &Guest, ended: &Ended, tally: &mut Tally) -> GuestResults {
         cgroups: guest.cgroups,
         check: Check::default(),
         rows: Vec::new(),
-        again: ended.again.len(),
         boot_seconds: ended.transcript.booted.as_ref().map(|(up, _)| *up),
         wall_seconds: ended.wall.as_secs_f64(),
         cpu_seconds: ended.cpu.as_secs_f64(),

@@ -87,7 +87,6 @@ mod tests {
                 programs: vec![program("b", Some(710_000)), program("a", None)],
             },
             rows: Vec::new(),
-            again: 0,
             boot_seconds: None,
             wall_seconds: 0.0,
             cpu_seconds: 0.0,
