@@ -17,11 +17,12 @@ use crate::{
     wait::{self, PATIENCE},
 };
 
-/// The program with certain arguments.
-type Running = (Vec<String>, Arc<Agent>);
+/// How the program listens: it tells the shortest throttled interval, and tests wait for the end of an
+/// interval.
+const ARGUMENTS: [&str; 4] = ["--throttle-min", "0ns", "--interval", "250ms"];
 
 /// What runs, until the process of the tests ends.
-static RUNNING: Mutex<Vec<Running>> = Mutex::new(Vec::new());
+static RUNNING: Mutex<Option<Arc<Agent>>> = Mutex::new(None);
 
 /// The lines of `limitscope run` from now on.
 #[derive(Debug)]
@@ -32,19 +33,12 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens to a `limitscope run` with these arguments, which is started if there is none or if
-    /// it has ended. They must have a short `--interval`, for whose end [`Self::finish`] waits.
-    pub fn start(args: &[&str]) -> Result<Self> {
+    /// Listens to the program, which is started if it does not run or has ended.
+    pub fn start() -> Result<Self> {
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|(_, agent)| !agent.is_closed());
-        let known = running.iter().find(|(known, _)| known == args);
-        let agent = if let Some((_, agent)) = known {
-            Arc::clone(agent)
-        } else {
-            let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-            let agent = Arc::new(start(args.clone())?);
-            running.push((args, Arc::clone(&agent)));
-            agent
+        let agent = match &*running {
+            Some(agent) if !agent.is_closed() => Arc::clone(agent),
+            _ => Arc::clone(running.insert(Arc::new(start()?))),
         };
         drop(running);
         let from = agent.heard();
@@ -87,11 +81,10 @@ impl Listener {
 
 /// Starts it in a thread that never ends before the process does: the program ends with the thread
 /// that started it.
-fn start(args: Vec<String>) -> Result<Agent> {
+fn start() -> Result<Agent> {
     let (sender, started) = mpsc::channel();
     thread::spawn(move || {
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        if sender.send(Agent::start(&args)).is_ok() {
+        if sender.send(Agent::start(&ARGUMENTS)).is_ok() {
             loop {
                 thread::sleep(Duration::MAX);
             }

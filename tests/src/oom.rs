@@ -24,18 +24,17 @@ impl Stage {
     pub fn set() -> Result<Self> {
         let kmsg = Kmsg::open()?;
         Ok(Self {
-            listener: Listener::start(&["--interval", "250ms"])?,
+            listener: Listener::start()?,
             kmsg,
         })
     }
 
-    /// Has the kernel kill neither the program nor this process, where it would take anybody.
-    pub fn spare_us(&self) -> Result<()> {
-        for pid in [self.listener.pid(), std::process::id()] {
-            std::fs::write(format!("/proc/{pid}/oom_score_adj"), "-1000")
-                .context("setting oom_score_adj")?;
-        }
-        Ok(())
+    /// Has the kernel kill neither the program nor this process, where it would take anybody, for
+    /// as long as what is returned is there.
+    pub fn spare_us(&self) -> Result<Spared> {
+        let spared = Spared([self.listener.pid(), std::process::id()]);
+        spared.set("-1000").context("setting oom_score_adj")?;
+        Ok(spared)
     }
 
     /// Stops listening when `kills` victims of this command are known to both sides; both must know
@@ -70,6 +69,24 @@ impl Stage {
             events.len()
         );
         Ok((events, log))
+    }
+}
+
+/// Processes that are not killed. Whoever they start is not either, and hangs at its limit.
+#[derive(Debug)]
+pub struct Spared([u32; 2]);
+
+impl Spared {
+    fn set(&self, adj: &str) -> std::io::Result<()> {
+        self.0
+            .iter()
+            .try_for_each(|pid| std::fs::write(format!("/proc/{pid}/oom_score_adj"), adj))
+    }
+}
+
+impl Drop for Spared {
+    fn drop(&mut self) {
+        let _ = self.set("0");
     }
 }
 

@@ -24,9 +24,6 @@ pub const EMULATED_UNSEEN: f64 = 3.0;
 /// How often a workload is run again to get there.
 const ROUNDS: u32 = 6;
 
-/// How the program listens: it tells the shortest interval.
-pub const LISTENING: [&str; 4] = ["--throttle-min", "0ns", "--interval", "500ms"];
-
 /// One run of a spinner with the program listening from before to after.
 #[derive(Debug)]
 pub struct Run {
@@ -63,7 +60,7 @@ impl Run {
         millis: u64,
         meanwhile: impl FnOnce() -> Result<()>,
     ) -> Result<Self> {
-        let listener = Listener::start(&LISTENING)?;
+        let listener = Listener::start()?;
         let inner = levels[levels.len() - 1];
         let (threads, ms) = (threads.to_string(), (millis / part()).to_string());
         let args = ["spin", "--threads", &threads, "--ms", &ms];

@@ -16,7 +16,7 @@ use limitscope_tests::{
 };
 
 fn listening() -> Result<Listener> {
-    Listener::start(&["--interval", "500ms"])
+    Listener::start()
 }
 
 /// A name as Docker's systemd driver gives it; the id is of no container that exists.

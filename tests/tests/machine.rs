@@ -13,13 +13,13 @@ use limitscope_tests::{
     oom::{Stage, check_victim, only},
     referee::{kmsg::Report, schedstat::Snapshot},
     skip,
-    throttled::{LISTENING, Run},
+    throttled::Run,
     wait,
     workload::Workload,
 };
 
 /// More than is free in any guest, and less than it has: nobody gets more than that.
-const ALL: &str = "600";
+const ALL: &str = "540";
 /// The guests' second memory node, which has 128 MiB, and more than that.
 const NODE: &str = "1";
 const MORE: &str = "256";
@@ -59,7 +59,7 @@ fn kill(
     cause: impl FnOnce(&Cgroup, &mut Workload) -> Result<()>,
 ) -> Result<()> {
     let stage = Stage::set()?;
-    stage.spare_us()?;
+    let spared = stage.spare_us()?;
     let cgroup = Cgroup::new("machine")?;
     let args = [args, &["--comm", command]].concat();
     let mut workload = Workload::start_in(&cgroup, &args)?;
@@ -67,6 +67,7 @@ fn kill(
     workload.set_oom_score_adj(1000)?;
     cause(&cgroup, &mut workload)?;
     workload.wait_exit()?;
+    drop(spared);
     let (events, log) = stage.finish(command, 1)?;
     let victim = log.victim(command)?;
     ensure!(log.killed.len() == 1, "others died: {:?}", log.killed);
@@ -189,9 +190,9 @@ fn switches_while_a_cpu_comes_and_goes() -> Result<()> {
     if !is_guest("switches_while_a_cpu_comes_and_goes") {
         return Ok(());
     }
-    let listener = Listener::start(&LISTENING)?;
+    let listener = Listener::start()?;
     let cgroup = Cgroup::new("machine")?;
-    let args = ["spin", "--threads", "4", "--ms", "2500"];
+    let args = ["spin", "--threads", "4", "--ms", "1200"];
     let mut workload = Workload::start_in(&cgroup, &args)?;
     let before = Snapshot::at_rest(&cgroup)?;
     workload.go()?;

@@ -127,7 +127,7 @@ fn spin_ms() -> &'static str {
 }
 
 fn listening() -> Result<Listener> {
-    Listener::start(&["--interval", "500ms"])
+    Listener::start()
 }
 
 #[test]

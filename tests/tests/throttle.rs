@@ -10,7 +10,7 @@ use limitscope_tests::{
     emulated,
     listener::Listener,
     referee::cpu_stat::CpuStat,
-    throttled::{EMULATED_UNSEEN, LISTENING, PERCENT, Run},
+    throttled::{EMULATED_UNSEEN, PERCENT, Run},
     workload::Workload,
 };
 
@@ -220,7 +220,7 @@ fn a_quota_that_is_never_reached_is_never_told() -> Result<()> {
     // than a millisecond of ten, and two periods of 100 ms were seen in which it used up 90.
     let quota_us = if emulated() { 190_000 } else { 90_000 };
     cgroup.set_cpu_quota(Some(quota_us), 100_000)?;
-    let listener = Listener::start(&LISTENING)?;
+    let listener = Listener::start()?;
     let args = "duty --ms 1000 --busy-us 1000 --idle-us 9000";
     let args: Vec<&str> = args.split(' ').collect();
     Workload::start_in(&cgroup, &args)?.run()?;

@@ -4,14 +4,19 @@
 //! `memory.oom.group` the kernel kills every process of a cgroup, one right after the other. Their
 //! events say how many they are, so the first waits for the last: until no further one has come for
 //! [`QUIET_NS`].
+//!
+//! They go out in the order in which the kernel killed.
+
+use std::collections::VecDeque;
 
 use crate::{events::CommandLine, model::oom::OomKillEvent};
 
 /// How long a kill waits for the victim's command line, in nanoseconds. A victim that sleeps in the
 /// kernel or has no CPU takes its SIGKILL later.
 pub const COMMAND_LINE_NS: u64 = 20_000_000;
-/// How long after the last victim a group is taken for complete, in nanoseconds.
-pub const QUIET_NS: u64 = 5_000_000;
+/// How long after the last victim a group is taken for complete, in nanoseconds. The kernel logs each
+/// victim before it goes on to the next, and a line takes 20 ms on a serial console of 115,200 baud.
+pub const QUIET_NS: u64 = 30_000_000;
 /// Most kills that are held back.
 const MOST: usize = 65_536;
 
@@ -33,7 +38,7 @@ impl Held {
 /// Kills under way.
 #[derive(Default)]
 pub struct Kills {
-    held: Vec<Held>,
+    held: VecDeque<Held>,
 }
 
 impl Kills {
@@ -58,7 +63,7 @@ impl Kills {
                 }
             }
         }
-        self.held.push(Held {
+        self.held.push_back(Held {
             group_until_ns,
             line_until_ns: if line_comes {
                 now_ns + COMMAND_LINE_NS
@@ -82,13 +87,18 @@ impl Kills {
 
     /// When the first one goes out, whatever is missing.
     pub fn next_deadline_ns(&self) -> Option<u64> {
-        self.held.iter().map(Held::until_ns).min()
+        self.held.front().map(Held::until_ns)
     }
 
-    /// Those of which all is known, or all of them.
+    /// The first ones, as long as all is known of them; or all of them.
     pub fn complete(&mut self, now_ns: Option<u64>) -> Vec<(u64, Box<OomKillEvent>)> {
-        self.held
-            .extract_if(.., |held| now_ns.is_none_or(|now| held.until_ns() <= now))
+        let is_complete = |held: &Held| now_ns.is_none_or(|now| held.until_ns() <= now);
+        let count = self
+            .held
+            .iter()
+            .take_while(|held| is_complete(held))
+            .count();
+        (self.held.drain(..count))
             .map(|held| (held.monotonic_ns, held.event))
             .collect()
     }
@@ -141,16 +151,18 @@ mod tests {
         for pid in 1..=3 {
             assert!(kills.admit(0, 0, victim(pid, 7, false), true).is_none());
         }
-        kills.command_line(line(2, "java -jar app.jar"));
+        kills.command_line(line(2, "a second one"));
+        assert!(kills.complete(Some(1)).is_empty(), "the first is first");
         kills.command_line(line(4, "somebody else"));
+        kills.command_line(line(1, "java -jar app.jar"));
         let told = kills.complete(Some(1));
-        assert_eq!(told.len(), 1);
+        assert_eq!(told.len(), 2);
         let text = told[0].1.victim_command_line.as_deref();
         assert_eq!(text, Some("java -jar app.jar"));
         assert_eq!(kills.next_deadline_ns(), Some(COMMAND_LINE_NS));
         let rest = kills.complete(Some(COMMAND_LINE_NS));
-        assert!(rest.iter().all(|(_, e)| e.victim_command_line.is_none()));
-        assert_eq!(rest.len(), 2);
+        assert_eq!(rest.len(), 1);
+        assert_eq!(rest[0].1.victim_command_line, None);
         // A group's waits for both.
         assert!(kills.admit(0, 0, victim(5, 7, true), true).is_none());
         kills.command_line(line(5, "x"));

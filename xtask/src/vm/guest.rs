@@ -13,7 +13,7 @@ use super::{
     emulator::{self, Files, Heard},
     image,
     kernels::Kernel,
-    passes::Pass,
+    passes::{PROGRAM, Pass},
     transcript::{Section, Transcript},
 };
 
@@ -75,17 +75,14 @@ impl Guest {
             if *pass == Pass::Auto {
                 let _ = writeln!(plan, "section {name} check limitscope check --json");
             }
-            for (suite, tests) in pass.suites(self.rights) {
-                let which = match &self.filter {
-                    Some(filter) => filter.clone(),
-                    None if tests.is_empty() => String::new(),
-                    None => format!("--exact {}", tests.join(" ")),
-                };
-                let arguments = pass.arguments(suite).join(" ");
-                let _ = writeln!(plan, "export LIMITSCOPE_TEST_ARGS='{arguments}'");
+            let arguments = pass.arguments().join(" ");
+            let _ = writeln!(plan, "export LIMITSCOPE_TEST_ARGS='{arguments}'");
+            for part in pass.parts(self.rights) {
+                let choice = part.choice(self.filter.as_deref());
                 let _ = writeln!(
                     plan,
-                    "section {name} {suite} /tests/{suite} --test-threads=1 --nocapture {which}"
+                    "section {name} {} /tests/{PROGRAM} --test-threads=1 --nocapture {choice}",
+                    part.name
                 );
             }
         }
@@ -173,15 +170,15 @@ mod tests {
         let plan = guest.plan();
         assert!(plan.starts_with("cgroup_v1\n"));
         assert!(plan.contains("section auto check limitscope check --json\n"));
-        let run = "section auto switches /tests/switches --test-threads=1 --nocapture one\n";
+        let run =
+            "section auto suites /tests/machine_matrix --test-threads=1 --nocapture one --skip ";
         assert!(plan.contains(run), "{plan}");
-        assert!(!plan.contains("section tracepoint switches"));
         let whole = Guest {
             filter: None,
             ..guest
         };
-        let run = "section tracepoint throttle /tests/throttle --test-threads=1 --nocapture --exact \
-                   many_threads ";
+        let run = "section tracepoint suites /tests/machine_matrix --test-threads=1 --nocapture \
+                   --exact oom::";
         assert!(whole.plan().contains(run), "{}", whole.plan());
         assert!(check_filter("a_b::c").is_ok() && check_filter("a b").is_err());
     }

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use super::{cpio::Archive, passes::SUITES};
+use super::{cpio::Archive, passes::PROGRAM};
 use crate::{
     build, process,
     step::Output,
@@ -66,13 +66,14 @@ pub fn build(context: &Context, tally: &mut Tally) -> Option<Programs> {
             "--release",
             "--package",
             "limitscope-tests",
+            "--features",
+            "matrix",
+            "--test",
+            PROGRAM,
         ])
         .arg("--message-format=json-render-diagnostics")
         // Emulated code has to be optimised, but not that much.
         .env("CARGO_PROFILE_RELEASE_LTO", "off");
-    for suite in SUITES {
-        command.args(["--test", suite]);
-    }
     let title = "vm: suites";
     let shown = Output::Kept(Box::new(|line| !line.starts_with('{')));
     let done = context.steps.command(title, command, BUILD, shown);

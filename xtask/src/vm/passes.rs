@@ -1,5 +1,7 @@
 //! What is run in a guest: passes over suites, with the better sources or with forced ones.
 
+use std::fmt::Write as _;
+
 /// A pass over the suites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Pass {
@@ -87,9 +89,8 @@ const FORCED: [Forced; 2] = [
 /// has as many at a time.
 const ROOM: [&str; 2] = ["--max-cgroups", "256"];
 
-/// What is about OOM kills alone needs no other programs: the verifier takes seconds for the one at
-/// each switch under emulation, at every start. The other suites run with all of them.
-const ONLY_OOM: [&str; 2] = ["--events", "oom_kill"];
+/// The program of the tests package that has all suites, each as a module.
+pub const PROGRAM: &str = "machine_matrix";
 
 /// Suites of the tests package that a guest runs: those with the kernel's own figures as referees.
 /// They need neither an engine nor a network.
@@ -138,32 +139,67 @@ impl Pass {
             .map(|(_, source)| source.name)
     }
 
-    /// Arguments that the tests of a suite give to `limitscope run` besides their own.
-    pub fn arguments(self, suite: &str) -> Vec<String> {
+    /// Arguments that the tests give to `limitscope run` besides their own.
+    pub fn arguments(self) -> Vec<String> {
         let forced = self.forces().flat_map(|(forced, source)| {
             let source = format!("{}={}", forced.option, source.name);
             ["--force-source".to_owned(), source]
         });
-        let only: &[&str] = if suite == "oom" { &ONLY_OOM } else { &[] };
-        (ROOM.iter().chain(only))
-            .map(|&word| word.to_owned())
+        (ROOM.iter().map(|&word| word.to_owned()))
             .chain(forced)
             .collect()
     }
 
-    /// The suites that say something new in this pass, and which tests of each; none means all.
-    pub fn suites(self, rights: bool) -> Vec<(&'static str, &'static [&'static str])> {
+    /// What says something new in this pass, by the process that runs it.
+    pub fn parts(self, rights: bool) -> Vec<Part> {
+        let part = |name, suites| Part { name, suites };
+        let whole = |suite: &&'static str| (*suite, &[][..]);
         match self {
-            Self::Auto => (SUITES.iter())
-                .filter(|suite| rights || **suite != RIGHTS)
-                .filter(|suite| **suite != LOCKED)
-                .map(|suite| (*suite, &[][..]))
-                .collect(),
-            Self::Locked => vec![(LOCKED, &[])],
-            Self::Kprobe | Self::Tracepoint => (self.forces())
-                .map(|(forced, source)| (forced.suite, source.tests))
-                .collect(),
+            Self::Auto => {
+                let apart = [RIGHTS, LOCKED];
+                let together = SUITES.iter().filter(|suite| !apart.contains(suite));
+                let mut parts = vec![part(TOGETHER, together.map(whole).collect())];
+                if rights {
+                    parts.push(part(RIGHTS, vec![whole(&RIGHTS)]));
+                }
+                parts
+            }
+            Self::Locked => vec![part(LOCKED, vec![whole(&LOCKED)])],
+            Self::Kprobe | Self::Tracepoint => {
+                let forced = self.forces();
+                let suites = forced.map(|(forced, source)| (forced.suite, source.tests));
+                vec![part(TOGETHER, suites.collect())]
+            }
         }
+    }
+}
+
+/// The name of the part with most suites.
+const TOGETHER: &str = "suites";
+
+/// What one process runs: starting the program under test is what a test costs most under emulation,
+/// and the tests of a process share it.
+pub struct Part {
+    pub name: &'static str,
+    /// Each with the tests that are meant; none means all.
+    pub suites: Vec<(&'static str, &'static [&'static str])>,
+}
+
+impl Part {
+    /// Arguments that choose the tests: those with `filter` in their name, if there is one.
+    pub fn choice(&self, filter: Option<&str>) -> String {
+        let tests = (self.suites.iter())
+            .flat_map(|(suite, tests)| tests.iter().map(move |test| format!("{suite}::{test}")));
+        let tests: Vec<String> = tests.collect();
+        if filter.is_none() && !tests.is_empty() {
+            return format!("--exact {}", tests.join(" "));
+        }
+        let mut choice = filter.unwrap_or_default().to_owned();
+        let ours = |suite: &&str| self.suites.iter().any(|(own, _)| own == suite);
+        for suite in SUITES.iter().filter(|suite| !ours(suite)) {
+            let _ = write!(choice, " --skip {suite}::");
+        }
+        choice
     }
 }
 
@@ -173,22 +209,43 @@ mod tests {
 
     #[test]
     fn a_forced_pass_runs_what_it_forces() {
-        assert_eq!(Pass::Auto.arguments("switches"), ROOM);
-        let arguments = Pass::Kprobe.arguments("oom")[ROOM.len()..].join(" ");
+        assert_eq!(Pass::Auto.arguments(), ROOM);
+        let arguments = Pass::Kprobe.arguments()[ROOM.len()..].join(" ");
         assert_eq!(
             arguments,
-            "--events oom_kill --force-source oom=kprobe --force-source throttle=kretprobe"
+            "--force-source oom=kprobe --force-source throttle=kretprobe"
         );
         assert_eq!(Pass::Auto.forced_source("oom_kill"), None);
         assert_eq!(
             Pass::Kprobe.forced_source("cpu_throttle"),
             Some("kretprobe")
         );
-        for (suite, tests) in Pass::Kprobe.suites(true) {
-            assert!(SUITES.contains(&suite) && !tests.is_empty());
+        let [part] = &Pass::Kprobe.parts(true)[..] else {
+            panic!("more than one");
+        };
+        for (suite, tests) in &part.suites {
+            assert!(SUITES.contains(suite) && !tests.is_empty());
         }
-        let auto = Pass::Auto.suites(false);
-        assert_eq!(auto.len() + 1, Pass::Auto.suites(true).len());
-        assert_eq!(auto.len() + 2, SUITES.len());
+        let choice = part.choice(None);
+        assert!(choice.starts_with("--exact oom::who"), "{choice}");
+        assert!(choice.contains(" throttle::many_threads "), "{choice}");
+        let choice = part.choice(Some("many"));
+        assert!(choice.starts_with("many --skip switches:: "), "{choice}");
+    }
+
+    #[test]
+    fn every_suite_is_run() {
+        let mut suites: Vec<&str> = (Pass::ALL.iter())
+            .flat_map(|pass| pass.parts(true))
+            .flat_map(|part| part.suites)
+            .map(|(suite, _)| suite)
+            .collect();
+        suites.sort_unstable();
+        suites.dedup();
+        assert_eq!(suites.len(), SUITES.len());
+        let auto = Pass::Auto.parts(false);
+        assert_eq!(auto.len(), 1);
+        assert!(auto[0].choice(None).contains("--skip privileges::"));
+        assert!(!auto[0].choice(None).contains("--skip machine:: "));
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{
     agreement::Agreement,
     guest::{Cgroups, Ended, Guest},
-    passes::Pass,
+    passes::{PROGRAM, Part, Pass},
     transcript::Section,
 };
 use crate::test::{Outcome, Tally, TestResult, libtest};
@@ -97,22 +97,27 @@ pub fn of(guest: &Guest, ended: &Ended, tally: &mut Tally) -> GuestResults {
             agreement: Agreement::default(),
             seconds: 0.0,
         };
-        let sections = &ended.transcript.sections;
-        for (suite, wanted) in pass.suites(guest.rights) {
-            let place = format!("{name} {}", pass.name());
-            let of_suite = |s: &&Section| s.pass == pass.name() && s.name == suite;
-            let Some(section) = sections.iter().find(of_suite) else {
-                tally.fail(format!("{place} {suite}: not run"));
+        let place = format!("{name} {}", pass.name());
+        for part in pass.parts(guest.rights) {
+            let of_part = |s: &&Section| s.pass == pass.name() && s.name == part.name;
+            let Some(section) = ended.transcript.sections.iter().find(of_part) else {
+                tally.fail(format!("{place} {}: not run", part.name));
                 continue;
             };
-            let ran = row.suite(suite, section, &place, tally);
-            // A test that was renamed would be left out without a word.
-            let all = guest.filter.is_some() || section.code.is_none();
-            for test in wanted
-                .iter()
-                .filter(|test| !all && !ran.iter().any(|r| r == *test))
-            {
-                tally.fail(format!("{place} {suite}: there is no test {test}"));
+            let ran = row.part(&part, section, &place, tally);
+            if guest.filter.is_some() || section.code.is_none() {
+                continue;
+            }
+            // A suite or test that was renamed would be left out without a word.
+            for (suite, wanted) in part.suites {
+                if !row.suites.contains_key(suite) {
+                    tally.fail(format!("{place} {suite}: not run"));
+                }
+                for test in wanted {
+                    if !ran.contains(&format!("{suite}::{test}")) {
+                        tally.fail(format!("{place} {suite}: there is no test {test}"));
+                    }
+                }
             }
         }
         results.rows.push(row);
@@ -143,32 +148,40 @@ pub fn of(guest: &Guest, ended: &Ended, tally: &mut Tally) -> GuestResults {
 }
 
 impl Row {
-    /// Counts the tests of a suite, and tells which were run.
-    fn suite(
+    /// Counts the tests of a part, and tells which were run.
+    fn part(
         &mut self,
-        suite: &str,
+        part: &Part,
         section: &Section,
         place: &str,
         tally: &mut Tally,
     ) -> Vec<String> {
-        let title = format!("{place} {suite}");
+        let title = format!("{place} {}", part.name);
         self.seconds += section.seconds.max(0.0);
         // The header that cargo would have printed.
-        let output = format!("     Running {suite} ({suite})\n{}", section.output);
+        let output = format!("     Running {PROGRAM} ({PROGRAM})\n{}", section.output);
         let (tests, misread) = libtest::read(&output);
-        let mut counts = Counts::default();
+        let own = format!("{PROGRAM} ");
+        let mut ran = Vec::new();
+        let mut failed = false;
         for test in &tests {
+            let name = test.name.trim_start_matches(&own);
+            ran.push(name.to_owned());
+            let suite = name.split("::").next().unwrap_or_default();
+            let counts = self.suites.entry(suite.to_owned()).or_default();
             match test.outcome {
                 Outcome::Passed => counts.passed += 1,
-                Outcome::Failed(_) => counts.failed += 1,
+                Outcome::Failed(_) => {
+                    counts.failed += 1;
+                    failed = true;
+                }
                 Outcome::Skipped(_) => counts.skipped += 1,
             }
         }
-        self.suites.insert(suite.to_owned(), counts);
         let ended_well = match section.code {
-            Some(0) => counts.failed == 0,
+            Some(0) => !failed,
             // As libtest ends when tests failed.
-            Some(101) => counts.failed > 0,
+            Some(101) => failed,
             _ => false,
         };
         let failure = match (misread, ended_well) {
@@ -176,22 +189,18 @@ impl Row {
             (None, true) => None,
             (None, false) => Some(format!("ended with {:?}", section.code)),
         };
-        if counts.failed > 0 || failure.is_some() {
+        if failed || failure.is_some() {
             println!("\n--- vm: {title} wrote:\n{}", section.output.trim_end());
         }
-        let own = format!("{suite} ");
-        let names = (tests.iter())
-            .map(|test| test.name.trim_start_matches(&own).to_owned())
-            .collect();
         let named = |test: TestResult| TestResult {
-            name: format!("{place} {}", test.name),
+            name: format!("{place} {}", test.name.trim_start_matches(&own)),
             ..test
         };
         tally.tests(&title, tests.into_iter().map(named).collect(), failure);
         for line in section.output.lines() {
             self.agreement.line(line);
         }
-        names
+        ran
     }
 }
 
@@ -211,12 +220,13 @@ mod tests {
         };
         let mut tally = Tally::new("vm");
         let section = Section {
-            output:
-                "running 2 tests\ntest a ... AGREEMENT: OOM kills | 1 | 2 | -50\nok\ntest b ... "
-                    .to_owned(),
+            output: "running 2 tests\ntest oom::a ... AGREEMENT: OOM kills | 1 | 2 | -50\nok\n\
+                 test oom::b ... "
+                .to_owned(),
             ..Section::default()
         };
-        row.suite("oom", &section, "guest", &mut tally);
+        let part = &Pass::Auto.parts(false)[0];
+        row.part(part, &section, "guest", &mut tally);
         let counts = Counts {
             passed: 1,
             failed: 1,
