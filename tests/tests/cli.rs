@@ -15,7 +15,7 @@ use limitscope_tests::{
     agent::{self, Agent},
     cgroup::Cgroup,
     mounts::Hierarchies,
-    sandbox,
+    sandbox, wait,
     workload::Workload,
 };
 use rustix::process::Signal;
@@ -315,5 +315,30 @@ fn an_interrupted_demo_cleans_up_too() -> Result<()> {
     );
     let left: Vec<_> = cgroups()?.into_iter().filter(is_new).collect();
     assert!(left.is_empty(), "left behind: {left:?}");
+    Ok(())
+}
+
+#[test]
+fn a_run_that_stands_still_is_found_by_its_heartbeat() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("heartbeat");
+    let file = file.to_str().context("UTF-8")?;
+    let probe = ["probe", "--heartbeat", file, "--max-age", "2s"];
+    refused(&probe, &["cannot read the heartbeat"])?;
+    let agent = Agent::start(&["--interval", "200ms", "--heartbeat", file])?;
+    let goes_on = || -> Result<bool> { Ok(agent::output(&probe, SOON)?.status.success()) };
+    ensure!(goes_on()?, "no beat at the start");
+    agent.signal(Signal::STOP)?;
+    wait::until("an old beat", SOON, || Ok((!goes_on()?).then_some(())))?;
+    refused(&probe, &["the last beat in", "more than 2s"])?;
+    agent.signal(Signal::CONT)?;
+    wait::until("a new beat", SOON, || Ok(goes_on()?.then_some(())))?;
+    agent.stop()?;
+    let nowhere = dir.path().join("not-there/heartbeat");
+    let nowhere = nowhere.to_str().context("UTF-8")?;
+    refused(
+        &["run", "--heartbeat", nowhere],
+        &["cannot write the heartbeat"],
+    )?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use limitscope::cli::{check, demo, explain, inspect, report, run};
+use limitscope::cli::{check, demo, explain, inspect, probe, report, run};
 use rustix::time::{ClockId, clock_gettime};
 use tracing_subscriber::EnvFilter;
 
@@ -35,6 +35,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// What processes tell of their language runtimes: GOMAXPROCS, pools, memory limits
     Inspect(inspect::InspectArgs),
+    /// Whether a run with `--heartbeat` goes on, by the exit code
+    Probe(probe::ProbeArgs),
     /// Show what limitscope sees, in containers made for it
     Demo(demo::DemoArgs),
     /// A process of the demo
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Some(Command::Report(args)) => report::run(args).map(|()| ExitCode::SUCCESS),
         Some(Command::Explain(args)) => explain::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
+        Some(Command::Probe(args)) => probe::run(args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::DemoWorkload(args)) => demo::workload::run(args),
         Some(Command::Check(args)) => check::run(

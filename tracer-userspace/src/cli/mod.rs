@@ -6,5 +6,6 @@ mod engines;
 pub mod explain;
 pub mod inspect;
 mod kubernetes;
+pub mod probe;
 pub mod report;
 pub mod run;

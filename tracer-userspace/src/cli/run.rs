@@ -62,6 +62,10 @@ pub struct RunArgs {
     /// Append the histograms of each interval to a HdrHistogram log (V2)
     #[arg(long, value_name = "FILE")]
     pub hlog: Option<PathBuf>,
+    /// Write to this file, when tracing begins and at the end of each interval, that it goes on, for
+    /// `limitscope probe`
+    #[arg(long, value_name = "FILE")]
+    pub heartbeat: Option<PathBuf>,
     /// Who is asked for names.
     #[command(flatten)]
     pub engines: EngineArgs,
@@ -222,6 +226,7 @@ pub fn run(args: &RunArgs, started_ns: u64) -> Result<ExitCode> {
             output: args.output.clone(),
             report: args.report.clone(),
             hlog: args.hlog.clone(),
+            heartbeat: args.heartbeat.clone(),
             kinds: args.kinds(),
             container: args.container.clone().map(ContainerFilter::new),
         },

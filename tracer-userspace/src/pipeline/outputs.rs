@@ -15,6 +15,7 @@ use crate::{
         stats::ContainerStats,
     },
     sinks::{
+        heartbeat::Heartbeat,
         hlog::{HlogError, HlogWriter},
         json::JsonLines,
         output::{Closed, Descriptor, Output},
@@ -44,6 +45,8 @@ pub struct OutputOptions {
     pub report: Option<PathBuf>,
     /// File of the HdrHistogram log.
     pub hlog: Option<PathBuf>,
+    /// File that says that tracing goes on.
+    pub heartbeat: Option<PathBuf>,
     /// Kinds of events that are written; `agent` always is.
     pub kinds: Vec<EventKind>,
     /// The containers that are written.
@@ -67,6 +70,7 @@ pub struct Outputs {
     report_file: Option<(ReportFile, ReportFormat)>,
     hlog: Option<HlogWriter<Descriptor>>,
     hlog_failed: bool,
+    heartbeat: Option<Heartbeat>,
     seq: u64,
     line: Vec<u8>,
     unwritable: u64,
@@ -98,7 +102,9 @@ impl Outputs {
             }
             None => None,
         };
+        let heartbeat = options.heartbeat.as_deref();
         Ok(Self {
+            heartbeat: heartbeat.map(Heartbeat::open).transpose()?,
             form,
             output,
             kinds: options.kinds.clone(),
@@ -215,6 +221,16 @@ impl Outputs {
         match &mut self.form {
             Form::Json(json) => json.set_clock(self.clock),
             Form::Pretty(pretty) => pretty.set_clock(self.clock),
+        }
+        self.beat();
+    }
+
+    /// Says that tracing goes on.
+    pub fn beat(&mut self) {
+        let result = self.heartbeat.as_ref().map_or(Ok(()), Heartbeat::beat);
+        if let Err(error) = result {
+            warn!("the heartbeat cannot be written, and is not any more: {error}");
+            self.heartbeat = None;
         }
     }
 

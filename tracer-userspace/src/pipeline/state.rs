@@ -167,6 +167,7 @@ impl Pipeline {
         self.interval_began_ns = now;
         self.sample_memory(now);
         self.agent(AgentPhase::Start, now, outputs)?;
+        outputs.beat();
         outputs.flush()
     }
 

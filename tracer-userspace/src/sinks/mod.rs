@@ -1,5 +1,6 @@
 //! What comes out: JSON lines, text for people, histogram reports and logs.
 
+pub mod heartbeat;
 pub mod hlog;
 pub mod json;
 pub mod output;

@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -28,6 +28,7 @@ use crate::test::{Context, Tally};
 use guest::{Cgroups, Ended, Guest};
 use kernels::Kernel;
 use passes::Pass;
+use results::GuestResults;
 
 /// Options of the kernel matrix.
 #[derive(Clone, Debug, clap::Args)]
@@ -72,16 +73,23 @@ pub fn run(context: &Context, options: &Options, tally: &mut Tally) {
     );
     let budget = |own| context.steps.budget(own);
     let at_a_time = options.guests.unwrap_or_else(by_cpus);
+    let begin = Instant::now();
     let ended = run_all(&guests, at_a_time, |guest| {
         guest.run(&shared, &folder, budget(GUEST))
     });
+    let wall = begin.elapsed();
     let mut all = Vec::new();
     for (guest, ended) in guests.iter().zip(ended) {
         if let Some(ended) = tally.take(&guest.name(), ended) {
             all.push(results::of(guest, &ended, tally));
         }
     }
+    all.sort_by_key(|results: &GuestResults| results.slot);
     print!("{}", matrix::text(&all));
+    println!(
+        "all guests: {:.1} min, {at_a_time} at a time",
+        wall.as_secs_f64() / 60.0
+    );
     if options.write_docs {
         let file = context.workspace.root.join("docs/kernel-support.md");
         let written = fs::write(&file, matrix::document(&all));
@@ -128,7 +136,7 @@ fn file_system(context: &Context, folder: &Path, tally: &mut Tally) -> Option<Pa
     Some(file)
 }
 
-/// The guests of these kernels, the ones with the longest way first.
+/// The guests of these kernels, the ones with most to do first.
 fn guests(kernels: Vec<Kernel>, options: &Options, filter: Option<&String>) -> Vec<Guest> {
     let passes = if options.pass.is_empty() {
         Pass::ALL.to_vec()
@@ -151,6 +159,7 @@ fn guests(kernels: Vec<Kernel>, options: &Options, filter: Option<&String>) -> V
             });
         }
     }
+    guests.sort_by_key(|guest| !guest.rights);
     guests
 }
 

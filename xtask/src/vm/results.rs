@@ -63,6 +63,8 @@ pub struct Program {
 
 /// One guest.
 pub struct GuestResults {
+    /// The kernel's place in the order of kernels.
+    pub slot: usize,
     pub kernel: String,
     pub cgroups: Cgroups,
     pub check: Check,
@@ -80,6 +82,7 @@ pub fn of(guest: &Guest, ended: &Ended, tally: &mut Tally) -> GuestResults {
         tally.fail(format!("{name}: {failure}"));
     }
     let mut results = GuestResults {
+        slot: guest.kernel.slot,
         kernel: guest.kernel.label().to_owned(),
         cgroups: guest.cgroups,
         check: Check::default(),

@@ -80,6 +80,7 @@ mod tests {
             load_ns: Some(2_500_000),
         };
         let guest = GuestResults {
+            slot: 0,
             kernel: "6.1".to_owned(),
             cgroups: Cgroups::V1,
             check: Check {
