@@ -47,6 +47,31 @@ fn ends_are_told_with_code_and_cause() -> Result<()> {
     assert_eq!(exit.text("container.exit.cause")?, "killed");
     assert_eq!(exit.number("container.exit.signal")?, 9);
     assert_eq!(exit.text("container.exit.killed_by")?, "docker");
+    // By whom, the kernel knows: what Docker has do it, and anybody else.
+    let killer = exit.text("container.exit.killer.process.command")?;
+    assert!(
+        ["runc", "containerd-shim"]
+            .iter()
+            .any(|known| killer.starts_with(known)),
+        "{killer}"
+    );
+    let id = docker.container("lst-shot", &[], &TICKING)?;
+    let pid = docker.inspect(&id)?["State"]["Pid"]
+        .as_i64()
+        .context("its pid")?;
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.context("a pid")?, rustix::process::Signal::KILL)?;
+    let exit = line(&agent, "container_exit", &id)?;
+    assert_eq!(exit.text("container.exit.cause")?, "killed");
+    let killer = exit.number("container.exit.killer.process.pid")?;
+    assert_eq!(killer, u64::from(std::process::id()));
+    assert!(
+        exit.value["container.exit.killed_by"].is_null(),
+        "{}",
+        exit.value
+    );
     // Nobody heeds SIGTERM here, so the grace period ends it.
     let id = docker.container("lst-stopped", &[], &TICKING)?;
     docker.run(["stop", "--time", "1", "lst-stopped"])?;

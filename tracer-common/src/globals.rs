@@ -102,6 +102,7 @@ offsets! {
     // Since 6.18 a throttled task is parked by itself and says so.
     TASK_THROTTLED = "task_struct".["throttled"];
     CRED_UID = "cred".["uid"];
+    SIGNAL_FLAGS = "signal_struct".["flags"];
     SIGNAL_OOM_SCORE_ADJ = "signal_struct".["oom_score_adj"] for OomKill;
     MM_TOTAL_VM = "mm_struct".["total_vm"] for OomKill;
     MM_PGTABLES_BYTES = "mm_struct".["pgtables_bytes"];

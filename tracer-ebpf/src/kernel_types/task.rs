@@ -5,9 +5,9 @@ use tracer_common::{header::CgroupKey, records::COMM_LEN};
 use crate::{
     globals::{
         CRED_UID, CSS_SET_DFL_CGROUP, CSS_SET_SUBSYS, MEMORY_SUBSYS, SE_CFS_RQ, SE_PARENT,
-        SIGNAL_OOM_SCORE_ADJ, SLOT_BY_TASK_GROUP, TASK_CGROUPS, TASK_COMM, TASK_CRED, TASK_GROUP,
-        TASK_MM, TASK_PID, TASK_PRIO, TASK_REAL_PARENT, TASK_SE, TASK_SIGNAL, TASK_START_BOOTTIME,
-        TASK_STATE, TASK_TGID, present,
+        SIGNAL_FLAGS, SIGNAL_OOM_SCORE_ADJ, SLOT_BY_TASK_GROUP, TASK_CGROUPS, TASK_COMM, TASK_CRED,
+        TASK_GROUP, TASK_MM, TASK_PID, TASK_PRIO, TASK_REAL_PARENT, TASK_SE, TASK_SIGNAL,
+        TASK_START_BOOTTIME, TASK_STATE, TASK_TGID, present,
     },
     kernel_types::{
         cfs_rq::{CfsRq, TaskGroup},
@@ -17,6 +17,8 @@ use crate::{
     },
     read::checked,
 };
+
+const SIGNAL_UNKILLABLE: u32 = 0x40;
 
 /// `struct task_struct *`
 #[derive(Clone, Copy)]
@@ -77,6 +79,17 @@ impl Task {
         let signal: u64 = checked::read(self.0, TASK_SIGNAL.load());
         let adj: i16 = checked::read(signal, SIGNAL_OOM_SCORE_ADJ.load());
         i32::from(adj)
+    }
+
+    /// Whether its process is the first of its PID namespace: `SIGNAL_UNKILLABLE`
+    /// (`include/linux/sched/signal.h`, `copy_process`).
+    #[inline(always)]
+    pub fn is_first(self) -> bool {
+        if !present(&SIGNAL_FLAGS) {
+            return false;
+        }
+        let signal: u64 = checked::read(self.0, TASK_SIGNAL.load());
+        checked::read::<u32>(signal, SIGNAL_FLAGS.load()) & SIGNAL_UNKILLABLE != 0
     }
 
     /// The memory cgroup that it is charged to, 0 where the kernel has none.

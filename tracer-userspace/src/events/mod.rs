@@ -4,11 +4,13 @@
 //! an error that the caller counts, never a panic.
 
 mod cgroup_lifecycle;
+mod kill_signal;
 mod oom_command_line;
 mod oom_kill;
 mod throttle_interval;
 
 pub use cgroup_lifecycle::{CgroupEvent, CgroupOperation};
+pub use kill_signal::SentKill;
 pub use oom_command_line::CommandLine;
 pub use oom_kill::{Constraint, Kill, KillControl, KillLevel, KillPages, KillProcess};
 pub use throttle_interval::{Interval, source_name as throttle_source_name};
@@ -18,8 +20,8 @@ use thiserror::Error;
 use tracer_common::{
     header::RecordHeader,
     records::{
-        KIND_CGROUP_LIFECYCLE, KIND_OOM_COMMAND_LINE, KIND_OOM_KILL, KIND_THROTTLE_INTERVAL,
-        OomKill, ThrottleInterval, min_size,
+        KIND_CGROUP_LIFECYCLE, KIND_KILL_SIGNAL, KIND_OOM_COMMAND_LINE, KIND_OOM_KILL,
+        KIND_THROTTLE_INTERVAL, KillSignal, OomKill, ThrottleInterval, min_size,
     },
 };
 
@@ -30,6 +32,8 @@ pub enum Record {
     OomKill(Box<Kill>),
     /// See [`CommandLine`].
     OomCommandLine(CommandLine),
+    /// See [`SentKill`].
+    Kill(SentKill),
     /// See [`Interval`].
     Throttle(Interval),
     /// See [`CgroupEvent`].
@@ -84,6 +88,10 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         KIND_THROTTLE_INTERVAL => {
             throttle_interval::decode(&copy::<ThrottleInterval>(bytes)?).map(Record::Throttle)
         }
+        KIND_KILL_SIGNAL => {
+            let record = copy::<KillSignal>(bytes)?;
+            Ok(Record::Kill(kill_signal::decode(&record)))
+        }
         KIND_OOM_COMMAND_LINE => oom_command_line::decode(bytes).map(Record::OomCommandLine),
         KIND_CGROUP_LIFECYCLE => cgroup_lifecycle::decode(bytes).map(Record::Cgroup),
         kind => Err(DecodeError::UnknownKind(kind)),
@@ -113,6 +121,8 @@ unsafe trait Plain: Copy {}
 unsafe impl Plain for OomKill {}
 // SAFETY: as above.
 unsafe impl Plain for ThrottleInterval {}
+// SAFETY: as above.
+unsafe impl Plain for KillSignal {}
 
 /// Copies a record out of the ring.
 fn copy<T: Plain>(bytes: &[u8]) -> Result<T, DecodeError> {

@@ -63,8 +63,17 @@ pub struct OomKilled {
     pub seq: Option<u64>,
 }
 
+/// A process that sent a SIGKILL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Killer {
+    /// Process id.
+    pub pid: u32,
+    /// Command name of the thread that sent it.
+    pub command: String,
+}
+
 /// A container's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
     /// The exit code.
     pub code: i32,
@@ -76,11 +85,17 @@ pub struct Exit {
     pub oom_kill_seq: Option<u64>,
     /// Who sent the SIGKILL, with [`ExitCause::Killed`] and where an engine says that it did.
     pub killed_by: Option<&'static str>,
+    /// The process that sent the SIGKILL, with [`ExitCause::Killed`] and where it was seen.
+    pub killer: Option<Killer>,
 }
 
 impl Exit {
     /// Judges what the runtime says, and the kernel.
-    pub fn judge(report: &ExitReport, oom: Option<OomKilled>) -> Option<Self> {
+    pub fn judge(
+        report: &ExitReport,
+        oom: Option<OomKilled>,
+        killer: Option<Killer>,
+    ) -> Option<Self> {
         let code = report.code?;
         let oom_killed = code == KILLED && (oom.is_some() || report.says_oom);
         let signal = Some(code - 128).filter(|signal| (1..=64).contains(signal));
@@ -99,6 +114,7 @@ impl Exit {
             },
             oom_kill_seq: oom.filter(|_| oom_killed).and_then(|oom| oom.seq),
             killed_by: report.killed_by.filter(|_| code == KILLED && !oom_killed),
+            killer: killer.filter(|_| code == KILLED && !oom_killed),
         })
     }
 }
@@ -114,7 +130,11 @@ mod tests {
             restart_count: None,
             killed_by: Some("docker"),
         };
-        Exit::judge(&report, oom).unwrap()
+        let killer = Killer {
+            pid: 5,
+            command: "reaper".to_owned(),
+        };
+        Exit::judge(&report, oom, Some(killer)).unwrap()
     }
 
     #[test]
@@ -137,9 +157,10 @@ mod tests {
             // Who sends a SIGKILL need not be whom it ended by.
             let killer = exit.killed_by;
             assert_eq!(killer, (code == 137).then_some("docker"), "{code}");
+            assert_eq!(exit.killer.is_some(), code == 137, "{code}");
         }
         assert_eq!(
-            Exit::judge(&ExitReport::default(), Some(OomKilled { seq: None })),
+            Exit::judge(&ExitReport::default(), Some(OomKilled { seq: None }), None),
             None
         );
     }
@@ -149,6 +170,7 @@ mod tests {
         let exit = judge(137, false, Some(OomKilled { seq: Some(7) }));
         assert_eq!(exit.cause, ExitCause::OomKilled);
         assert_eq!((exit.oom_kill_seq, exit.killed_by), (Some(7), None));
+        assert_eq!(exit.killer, None);
         assert_eq!(judge(137, true, None).cause, ExitCause::OomKilled);
         // Only a child was killed, and the container ended later, for its own reasons.
         let exit = judge(0, true, Some(OomKilled { seq: Some(7) }));

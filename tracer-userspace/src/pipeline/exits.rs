@@ -8,10 +8,13 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use crate::model::{
-    event::Lifecycle,
-    exit::{Exit, ExitReport, OomKilled},
-    identity::{CgroupKey, SharedIdentity},
+use crate::{
+    events::SentKill,
+    model::{
+        event::Lifecycle,
+        exit::{Exit, ExitReport, Killer, OomKilled},
+        identity::{CgroupKey, SharedIdentity},
+    },
 };
 
 /// Longest time that an end waits, in nanoseconds. Docker tells it 20 to 200 ms after the cgroup is
@@ -60,12 +63,21 @@ struct Kill {
     told: Option<OomKilled>,
 }
 
+/// A SIGKILL to a process of a container.
+struct Sent {
+    at_ns: u64,
+    to_first: bool,
+    sender: Killer,
+}
+
 /// The ends that wait.
 pub struct Exits {
     waiting: Vec<Waiting>,
     /// What runtimes said, with when it came.
     reports: LruCache<String, (u64, ExitReport)>,
     kills: LruCache<String, Kill>,
+    /// SIGKILLs that somebody sent.
+    sent: LruCache<String, Sent>,
 }
 
 impl Default for Exits {
@@ -74,6 +86,7 @@ impl Default for Exits {
             waiting: Vec::new(),
             reports: LruCache::new(REMEMBERED),
             kills: LruCache::new(REMEMBERED),
+            sent: LruCache::new(REMEMBERED),
         }
     }
 }
@@ -106,6 +119,22 @@ impl Exits {
         if let Some(kill) = self.kills.get_mut(container_id) {
             kill.told = Some(OomKilled { seq });
         }
+    }
+
+    /// Somebody sent a process of a container SIGKILL. The last one counts, and before all others one
+    /// to the first process of a PID namespace, with which the container ends.
+    pub fn kill_sent(&mut self, container_id: &str, kill: SentKill) {
+        let known = self.sent.peek(container_id);
+        // A container that is restarted can have the id of the one before.
+        if known.is_some_and(|known| known.to_first && !kill.to_first) {
+            return;
+        }
+        let sent = Sent {
+            at_ns: kill.monotonic_ns,
+            to_first: kill.to_first,
+            sender: kill.sender,
+        };
+        self.sent.put(container_id.to_owned(), sent);
     }
 
     /// When the first one has waited long enough.
@@ -152,11 +181,15 @@ impl Exits {
             .filter(|(at, _)| gone.has_in_life(*at))
             .map(|(_, report)| report)
             .unwrap_or_default();
+        let sent = gone.id().and_then(|id| self.sent.pop(id));
+        let killer = sent
+            .filter(|sent| gone.has_in_life(sent.at_ns))
+            .map(|sent| sent.sender);
         Lifecycle {
             container: gone.container.clone(),
             lifetime_ns: gone.lifetime_ns,
             restart_count: report.restart_count,
-            exit: Exit::judge(&report, kill),
+            exit: Exit::judge(&report, kill, killer),
         }
     }
 }
@@ -233,5 +266,34 @@ mod tests {
         exits.report(2_001, "a".to_owned(), report(137));
         let exit = exits.ready(Some(2_002)).pop().unwrap().1.exit.unwrap();
         assert_eq!((exit.cause, exit.oom_kill_seq), (ExitCause::Killed, None));
+    }
+
+    #[test]
+    fn whoever_killed_the_first_process_is_named() {
+        let sent = |at, to_first, pid| SentKill {
+            monotonic_ns: at,
+            cgroup: None,
+            to_first,
+            sender: Killer {
+                pid,
+                command: "reaper".to_owned(),
+            },
+        };
+        let mut exits = Exits::default();
+        let mut end = |kills: &[(u64, bool, u32)], at| {
+            for &(at, to_first, pid) in kills {
+                exits.kill_sent("a", sent(at, to_first, pid));
+            }
+            exits.admit(at, gone(at), true);
+            exits.report(at, "a".to_owned(), report(137));
+            let exit = exits.ready(Some(at)).pop().unwrap().1.exit.unwrap();
+            exit.killer.map(|killer| killer.pid)
+        };
+        assert_eq!(end(&[(950, false, 1), (960, false, 2)], 1_000), Some(2));
+        let kills = [(1_950, false, 1), (1_960, true, 2), (1_970, false, 3)];
+        assert_eq!(end(&kills, 2_000), Some(2));
+        assert_eq!(end(&[], 3_000), None);
+        // Of a life before, which had the same id.
+        assert_eq!(end(&[(3_800, true, 1)], 4_000), None);
     }
 }

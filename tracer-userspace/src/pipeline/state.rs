@@ -224,6 +224,14 @@ impl Pipeline {
                 let now = clock_ns(ClockId::Monotonic);
                 self.tell_kills(Some(now), outputs)
             }
+            Record::Kill(kill) => {
+                let of = |key| self.index.identity(self.index.owner(key));
+                let container = kill.cgroup.and_then(of);
+                if let Some(id) = container.as_ref().and_then(|c| c.container_id.as_deref()) {
+                    self.exits.kill_sent(id, kill);
+                }
+                Ok(())
+            }
             Record::Throttle(interval) => {
                 if !outputs.wants(EventKind::CpuThrottle) {
                     return Ok(());

@@ -129,6 +129,13 @@ impl Pretty {
             if let Some(killer) = exit.killed_by {
                 part(out, &format_args!("by {killer}"))?;
             }
+            if let Some(killer) = &exit.killer {
+                let command = Visible(&killer.command);
+                part(
+                    out,
+                    &format_args!("SIGKILL sent by {command} (pid {})", killer.pid),
+                )?;
+            }
         }
         if let Some(count @ 1..) = life.restart_count {
             part(out, &format_args!("restarts: {count}"))?;

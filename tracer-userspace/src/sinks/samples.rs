@@ -309,6 +309,7 @@ pub fn all() -> Vec<Event> {
             cause: ExitCause::OomKilled,
             oom_kill_seq: Some(1),
             killed_by: None,
+            killer: None,
         }),
     };
     [

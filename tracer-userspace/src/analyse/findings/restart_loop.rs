@@ -47,7 +47,7 @@ pub struct Restarts {
 }
 
 /// The end of a short life.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct End {
     at_ns: u64,
     lifetime_ns: u64,
@@ -131,7 +131,7 @@ impl Restarts {
         End {
             at_ns,
             lifetime_ns,
-            exit: life.exit,
+            exit: life.exit.clone(),
             restart_count: life.restart_count,
             is_restarted: told_count(life).map(follows),
         }
@@ -173,10 +173,10 @@ impl Restarts {
 
     fn finding(&self, thresholds: &Thresholds) -> Finding {
         let last = self.ends.back();
-        let exit = last.and_then(|end| end.exit);
+        let exit = last.and_then(|end| end.exit.as_ref());
         let within_ns = last.map_or(0, |end| end.at_ns.saturating_sub(self.since_ns));
         let completed = |end: &End| {
-            let exit = end.exit;
+            let exit = end.exit.as_ref();
             exit.is_some_and(|exit| exit.cause == ExitCause::Completed)
         };
         let mut evidence = vec![
@@ -227,7 +227,9 @@ impl End {
             ("monotonic_ns", Evidence::Count(self.at_ns)),
             ("lifetime_ns", Evidence::Count(self.lifetime_ns)),
         ];
-        let Some(exit) = self.exit else { return facts };
+        let Some(exit) = &self.exit else {
+            return facts;
+        };
         facts.push(("cause", Evidence::Text(exit.cause.name().to_owned())));
         let code = u64::try_from(exit.code);
         facts.push((
@@ -237,12 +239,15 @@ impl End {
         if let Some(seq) = exit.oom_kill_seq {
             facts.push(("oom_kill_seq", Evidence::Count(seq)));
         }
+        if let Some(killer) = &exit.killer {
+            facts.push(("killer", Evidence::Text(killer.command.clone())));
+        }
         facts
     }
 }
 
 /// How it ended, in words.
-fn how(exit: Exit) -> String {
+fn how(exit: &Exit) -> String {
     let (cause, code) = (exit.cause.name(), exit.code);
     match exit.signal {
         Some(signal) => format!("{cause} (exit code {code}, signal {signal})"),
@@ -251,7 +256,7 @@ fn how(exit: Exit) -> String {
 }
 
 /// What to do, ready to be pasted.
-fn recommendation(who: &Identity, exit: Option<Exit>) -> String {
+fn recommendation(who: &Identity, exit: Option<&Exit>) -> String {
     let log = log_command(who);
     match exit.map(|exit| exit.cause) {
         Some(ExitCause::OomKilled) => {

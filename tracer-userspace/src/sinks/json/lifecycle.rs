@@ -23,6 +23,10 @@ pub fn write<M: SerializeMap>(fields: &mut Fields<M>, life: &Lifecycle) -> Resul
     fields.maybe("container.exit.signal", exit.signal)?;
     fields.text("container.exit.cause", exit.cause.name())?;
     fields.maybe("container.exit.killed_by", exit.killed_by)?;
+    if let Some(killer) = &exit.killer {
+        fields.put("container.exit.killer.process.pid", &killer.pid)?;
+        fields.text("container.exit.killer.process.command", &killer.command)?;
+    }
     fields.maybe("container.exit.oom_kill_seq", exit.oom_kill_seq)
 }
 

@@ -44,7 +44,7 @@ fn life(who: Identity, code: i32, count: Option<u32>) -> Lifecycle {
         container: Arc::new(who),
         lifetime_ns: Some(SECOND),
         restart_count: count,
-        exit: Exit::judge(&report, oom),
+        exit: Exit::judge(&report, oom, None),
     }
 }
 
