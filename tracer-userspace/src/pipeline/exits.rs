@@ -1,8 +1,8 @@
 //! Ends of containers that wait for what the runtime says of them.
 //!
 //! The kernel tells when a container's cgroup is gone; how its first process ended is told by the
-//! runtime, a moment before or after. `container_exit` waits for that, for a second at most, where a
-//! runtime that can tell it answers.
+//! runtime, a moment before or after. `container_exit` waits for that, for five seconds at most, where
+//! a runtime that can tell it answers.
 
 use std::num::NonZeroUsize;
 
@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// Longest time that an end waits, in nanoseconds. Docker tells it 20 to 200 ms after the cgroup is
-/// gone.
-const PATIENCE_NS: u64 = 1_000_000_000;
+/// gone, containerd on a node without a CPU to spare took two seconds.
+const PATIENCE_NS: u64 = 5_000_000_000;
 /// Most ends that wait; further ones go out at once.
 const MOST: usize = 4_096;
 /// Most reports and kills that are remembered.

@@ -204,12 +204,22 @@ impl Client {
             return;
         }
         let mut wait = self.config.retry_min;
+        let mut warned = false;
         loop {
             let began = Instant::now();
             let Ok(state) = self.try_sockets(&mut protocol).await else {
                 return;
             };
             tracing::debug!(resolver, ?state, "no names");
+            let answered = self.state == Some(SourceState::Connected);
+            warned &= !(answered && began.elapsed() > self.config.retry_max);
+            // Lines that another source names do not say what they lack.
+            if let SourceState::Unavailable(reason) = &state
+                && !warned
+            {
+                tracing::warn!("{reason}; names lack what it would tell until it answers");
+                warned = true;
+            }
             if self.set_state(state).await.is_err() {
                 return;
             }

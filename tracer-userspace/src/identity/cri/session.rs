@@ -32,8 +32,9 @@ const MAX_PODS: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 /// its own container runs.
 const NOT_YET_MS: [u64; 4] = [0, 15, 60, 400];
 
-/// Waits in milliseconds before a container that has not ended to its runtime is asked for again.
-const NOT_ENDED_MS: [u64; 7] = [0, 10, 20, 50, 100, 200, 400];
+/// Waits in milliseconds before a container that has not ended to its runtime is asked for again; its
+/// end is told without its cause a little later.
+const NOT_ENDED_MS: [u64; 11] = [0, 10, 20, 50, 100, 200, 400, 600, 800, 1_000, 1_500];
 
 enum Answer {
     /// All pods and containers.

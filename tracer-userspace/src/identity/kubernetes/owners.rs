@@ -35,7 +35,7 @@ pub(super) struct Owners {
     /// What is to be asked next: uid and path.
     next: Vec<(String, String)>,
     calls: JoinSet<Answer>,
-    /// The server has said that it does not tell.
+    /// The server has said that it does not tell; it is asked nothing until [`Self::try_again`].
     refused: bool,
 }
 
@@ -64,6 +64,12 @@ impl Owners {
             return Grandparent::Unknown;
         }
         Grandparent::Known(self.known.get(&uid).and_then(Option::as_ref))
+    }
+
+    /// Whether anything was refused up to now. From here on the server is asked again: a role may be
+    /// granted at any time.
+    pub fn try_again(&mut self) -> bool {
+        std::mem::take(&mut self.refused)
     }
 
     fn ask(&mut self, uid: String, path: String, pod: &Pod) {
@@ -114,7 +120,7 @@ impl Owners {
                 pods.clear();
             }
             Err(error) => {
-                self.refused = matches!(error, CallError::Status(401 | 403, _));
+                self.refused |= matches!(error, CallError::Status(401 | 403, _));
                 debug!("the owner of an owner is not known: {}", error.into_text());
                 pods.clear();
             }

@@ -38,7 +38,8 @@ pub(super) struct Session<'a> {
 enum Watched {
     /// It was as long as it was to be: the next one begins at that version.
     Over(String),
-    /// It began too long ago for the server: everything is to be listed again.
+    /// It began too long ago for the server, or owners may be told by now: everything is to be listed
+    /// again.
     Expired,
 }
 
@@ -154,6 +155,8 @@ impl<'a> Session<'a> {
                     deadline = Instant::now() + SILENCE;
                     let event = match line {
                         Ok(Some(line)) => event(&line),
+                        // Who was told without an owner's owner is asked for anew.
+                        Ok(None) if self.owners.try_again() => return Ok(Ok(Watched::Expired)),
                         Ok(None) => return Ok(Ok(Watched::Over(version))),
                         Err(error) => Err(error),
                     };
