@@ -82,7 +82,7 @@ impl Containerd {
         Ok(containerd)
     }
 
-    fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir
             .as_ref()
             .map_or(Path::new("/nonexistent"), |dir| dir.path())
@@ -93,12 +93,17 @@ impl Containerd {
         self.dir().join("containerd.sock")
     }
 
+    /// Its folder of what runs, with the bundles.
+    pub fn state(&self) -> PathBuf {
+        self.dir().join("state")
+    }
+
     /// A folder with `run/containerd` as on a machine whose only containerd this is.
     pub fn host_root(&self) -> Result<PathBuf> {
         let root = self.dir().join("host");
         if !root.exists() {
             fs::create_dir_all(root.join("run"))?;
-            std::os::unix::fs::symlink(self.dir().join("state"), root.join("run/containerd"))?;
+            std::os::unix::fs::symlink(self.state(), root.join("run/containerd"))?;
         }
         Ok(root)
     }

@@ -156,7 +156,7 @@ impl Drop for Kubelet {
 }
 
 /// Puts folders and files of the test over places that a kubelet and its runtime write to.
-fn hide_places(dir: &Path) -> Result<()> {
+pub(crate) fn hide_places(dir: &Path) -> Result<()> {
     sandbox::make_mounts_private()?;
     for place in ["/var/log", "/var/lib"] {
         let flags = MountFlags::empty();
@@ -189,7 +189,7 @@ fn get(url: &str, path: &str) -> Result<Value> {
 }
 
 /// As a kubelet runs in a cluster, but for what takes more rights than a test has, and the network.
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 kind: KubeletConfiguration
 apiVersion: kubelet.config.k8s.io/v1beta1
 address: 127.0.0.1

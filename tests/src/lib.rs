@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod cgroup;
+pub mod cluster;
 pub mod containerd;
 pub mod cri;
 pub mod daemon;

@@ -38,3 +38,15 @@ pub fn command(workspace: &Workspace, release: bool) -> std::process::Command {
     }
     command
 }
+
+/// Cargo, building the binary that an image can have alone, and where it will be: as deploy/README.md
+/// builds it.
+pub fn static_command(workspace: &Workspace) -> (std::process::Command, PathBuf) {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut command = command(workspace, true);
+    command
+        .args(["--target", &target])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    let folder = workspace.target.join(target).join("release");
+    (command, folder.join("limitscope"))
+}

@@ -39,14 +39,23 @@ pub fn run(context: &Context, group: Group, binary: Option<&Path>, tally: &mut T
         tally.fail(format!("{title}: not run, there is no release binary"));
         return;
     };
+    let mut binary = binary.to_owned();
     let kubelet = if group == Group::Kubernetes {
-        let title = "set-up: kubelet";
+        let title = "set-up: Kubernetes";
         let kubelet = context
             .steps
             .here(title, || kubelet::prepare(&context.workspace));
         let Some(kubelet) = tally.take(title, kubelet) else {
             return;
         };
+        // What runs in a pod is what an image has.
+        let title = "set-up: static release binary";
+        let (command, built) = build::static_command(&context.workspace);
+        let done = context.steps.command(title, command, BUILD, Output::Shown);
+        if !tally.set_up(title, done.failure) {
+            return;
+        }
+        binary = built;
         Some(kubelet)
     } else {
         None
@@ -54,7 +63,7 @@ pub fn run(context: &Context, group: Group, binary: Option<&Path>, tally: &mut T
     let run = Run {
         title: &title,
         select: &select,
-        privileged: Some(binary),
+        privileged: Some(&binary),
         kubelet: kubelet.as_deref(),
     };
     let title = format!("{}: build", group.name());

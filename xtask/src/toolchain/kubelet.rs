@@ -1,5 +1,8 @@
-//! A real kubelet for tests. No suite of Debian has it as a package; the source package of Kubernetes
-//! in bookworm is whole, with everything that it is built from.
+//! A real Kubernetes for tests. No suite of Debian has its programs as packages; the source package of
+//! Kubernetes in bookworm is whole, with everything that it is built from. The cluster's store, etcd, is
+//! a package, and is unpacked without being installed: that would start it.
+
+mod openapi;
 
 use std::{
     env, fs,
@@ -7,10 +10,10 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::{
-    private_apt::{Mirrors, PrivateApt},
+    private_apt::{Mirrors, PrivateApt, unpack},
     say,
 };
 use crate::{process, workspace::Workspace};
@@ -18,33 +21,82 @@ use crate::{process, workspace::Workspace};
 /// The suite whose source package has all of Kubernetes; later ones have kubectl alone.
 const SUITE: &str = "bookworm";
 const SOURCE: &str = "kubernetes";
-const COMMAND: &str = "k8s.io/kubernetes/cmd/kubelet";
+const PROGRAMS: [&str; 4] = [
+    "kubelet",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+];
+/// The release of the source: they say it of themselves, and clients compare it with their own.
+const VERSION: [(&str, &str); 3] = [
+    ("gitVersion", "v1.20.2"),
+    ("gitMajor", "1"),
+    ("gitMinor", "20"),
+];
+const VERSION_PACKAGE: &str = "k8s.io/kubernetes/vendor/k8s.io/component-base/version";
+const STORE: &str = "etcd";
+const STORE_PACKAGE: &str = "etcd-server";
 
-/// Where the kubelet is; it is built once, which takes some minutes.
+/// Where the kubelet is, with the cluster's other programs beside it; they are built once, which takes
+/// some minutes.
 pub fn prepare(workspace: &Workspace) -> Result<PathBuf> {
     let cache = workspace.target.join("kubelet");
     let kubelet = cache.join("kubelet");
-    if kubelet.is_file() {
-        return Ok(kubelet);
-    }
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    once_for_all_mirrors(&[STORE], &cache, fetch_store)?;
+    once_for_all_mirrors(&PROGRAMS, &cache, build)?;
+    Ok(kubelet)
+}
+
+/// Has what is not there yet made from the first mirror that gives it: in a folder that goes afterwards,
+/// since source and Go's cache take gigabytes.
+fn once_for_all_mirrors(
+    programs: &[&str],
+    cache: &Path,
+    make: impl Fn(&str, &Path, &Path) -> Result<()>,
+) -> Result<()> {
+    if programs.iter().all(|program| cache.join(program).is_file()) {
+        return Ok(());
+    }
     let mut failures = Vec::new();
     for mirror in &Mirrors::of_this_machine()?.archive {
-        match build(mirror, &cache) {
-            Ok(built) => {
-                fs::rename(&built, &kubelet)?;
-                return Ok(kubelet);
+        let temporary = tempfile::tempdir_in(cache)?;
+        let made = temporary.path().join("made");
+        fs::create_dir(&made)?;
+        match make(mirror, temporary.path(), &made) {
+            Ok(()) => {
+                for program in programs {
+                    fs::rename(made.join(program), cache.join(program))
+                        .with_context(|| format!("{program} was not made"))?;
+                }
+                return Ok(());
             }
             Err(error) => failures.push(format!("{mirror} {SUITE}: {error:#}")),
         }
     }
-    bail!("no mirror gave a kubelet:\n  {}", failures.join("\n  "))
+    bail!(
+        "no mirror gave {}:\n  {}",
+        programs.join(", "),
+        failures.join("\n  ")
+    )
 }
 
-/// Builds it in a folder that goes afterwards: source and Go's cache take gigabytes.
-fn build(mirror: &str, cache: &Path) -> Result<PathBuf> {
-    let temporary = tempfile::tempdir_in(cache)?;
-    let folder = temporary.path();
+fn fetch_store(mirror: &str, folder: &Path, made: &Path) -> Result<()> {
+    let apt = PrivateApt::new(folder.join("apt"), &[(mirror, SUITE)])?;
+    say(&format!("fetching {STORE_PACKAGE} from Debian {SUITE}"));
+    apt.update()?;
+    process::output(
+        apt.command("apt-get")
+            .args(["download", "--quiet", STORE_PACKAGE]),
+    )?;
+    let package = entry(&apt.folder, |name| name.ends_with(".deb"))?;
+    let unpacked = folder.join("unpacked");
+    unpack(&package, &unpacked)?;
+    fs::copy(unpacked.join("usr/bin").join(STORE), made.join(STORE))?;
+    Ok(())
+}
+
+fn build(mirror: &str, folder: &Path, made: &Path) -> Result<()> {
     let apt = PrivateApt::of_sources(folder.join("apt"), &[(mirror, SUITE)])?;
     say(&format!(
         "fetching the source of Kubernetes from Debian {SUITE}"
@@ -64,29 +116,56 @@ fn build(mirror: &str, cache: &Path) -> Result<PathBuf> {
             .arg("-C")
             .arg(&above),
     )?;
-    let source = entry(&above, |name| name.starts_with("kubernetes-"))?;
-    fs::rename(&source, above.join("kubernetes"))?;
+    let unpacked = entry(&above, |name| name.starts_with("kubernetes-"))?;
+    let source = above.join("kubernetes");
+    fs::rename(unpacked, &source)?;
 
-    say("building a kubelet with Go, which takes some minutes");
-    let built = cache.join("kubelet.new");
+    say("generating what the API server tells of its objects");
+    let generator = folder.join("openapi-gen");
+    run(go(folder, &source, &generator).arg(openapi::GENERATOR))?;
+    run(&mut openapi::command(&generator, folder, &source)?)?;
+    say(&format!(
+        "building {} with Go, which takes some minutes",
+        PROGRAMS.join(", ")
+    ));
+    // With a slash at its end it is a folder, which takes several.
+    let mut build = go(folder, &source, &made.join(""));
+    build.args(PROGRAMS.map(|program| format!("k8s.io/kubernetes/cmd/{program}")));
+    run(&mut build)
+}
+
+/// Go, building into `output`. Kubernetes has everything that it needs in its tree, and is older than
+/// Go's modules.
+fn go(folder: &Path, source: &Path, output: &Path) -> Command {
+    let version = VERSION.map(|(name, value)| format!(" -X {VERSION_PACKAGE}.{name}={value}"));
     let mut go = Command::new("go");
-    // Kubernetes has everything that it needs in its tree, and is older than Go's modules.
-    go.args(["build", "-ldflags", "-s -w", "-o"])
-        .arg(&built)
-        .arg(COMMAND)
-        .current_dir(above.join("kubernetes"))
+    go.args(["build", "-ldflags", &format!("-s -w{}", version.concat())])
+        .arg("-o")
+        .arg(output)
+        .current_dir(source)
+        .env("CGO_ENABLED", "0")
+        .env("GOCACHE", folder.join("cache"))
+        .env("GOTMPDIR", folder);
+    old_style(&mut go, folder);
+    go
+}
+
+fn old_style(command: &mut Command, folder: &Path) {
+    command
         .env("GO111MODULE", "off")
         .env("GOFLAGS", "")
         .env("GOPROXY", "off")
-        .env("CGO_ENABLED", "0")
-        .env("GOPATH", folder.join("go"))
-        .env("GOCACHE", folder.join("cache"))
-        .env("GOTMPDIR", folder);
-    process::run(&mut go).with_context(|| {
+        .env("GOPATH", folder.join("go"));
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    process::run(command).with_context(|| {
         let path = env::var_os("PATH").unwrap_or_default();
-        format!("go (PATH is {}) did not build it", path.display())
-    })?;
-    Ok(built)
+        format!(
+            "the tests' Kubernetes was not built (PATH is {})",
+            path.display()
+        )
+    })
 }
 
 fn entry(folder: &Path, is: impl Fn(&str) -> bool) -> Result<PathBuf> {

@@ -77,12 +77,26 @@ pub const CONTAINERS: &[Wanted] = &[
     ),
 ];
 
-/// What the tests with a kubelet need besides those with containerd.
-pub const KUBERNETES: &[Wanted] = &[wanted(
-    "golang-go",
-    "go",
-    "the kubelet of the tests is built with it",
-)];
+/// What the tests with Kubernetes need besides those with containerd.
+pub const KUBERNETES: &[Wanted] = &[
+    wanted("golang-go", "go", "the tests' Kubernetes is built with it"),
+    wanted(
+        "kubernetes-client",
+        "kubectl",
+        "tests ask their cluster with it",
+    ),
+    wanted(
+        "openssl",
+        "openssl",
+        "tests make their cluster's key with it",
+    ),
+    wanted("iproute2", "ip", "tests give their cluster a network"),
+    wanted(
+        "containernetworking-plugins",
+        "/usr/lib/cni/bridge",
+        "pods of the tests' cluster get their network by it",
+    ),
+];
 
 /// What the kernel matrix needs.
 pub const GUESTS: &[Wanted] = &[
