@@ -31,6 +31,10 @@ const REMEDY: &str =
 const PLUGINS: &str = "/usr/lib/cni";
 const PLUGINS_REMEDY: &str = "install them with: apt-get install -y containernetworking-plugins";
 
+/// Where a node has what its containerd keeps while it runs, and its socket.
+const RUNTIME: &str = "/run/containerd";
+const SOCKET: &str = "/run/containerd/containerd.sock";
+
 /// The API server's address and port are those of its Service, which is reached so without a proxy for
 /// Services on the node.
 const ADDRESS: &str = "10.0.0.1";
@@ -172,11 +176,10 @@ impl Cluster {
         ensure!(Path::new(PLUGINS).is_dir(), "{PLUGINS_REMEDY}");
         containerd.give_network(Path::new(PLUGINS), &network)?;
         // Where a node's runtime is.
-        let socket = Path::new("/run/containerd/containerd.sock");
-        fs::create_dir("/run/containerd")?;
-        mount_bind(containerd.state(), "/run/containerd")?;
-        fs::write(socket, "")?;
-        mount_bind(containerd.socket(), socket)?;
+        fs::create_dir(RUNTIME)?;
+        mount_bind(containerd.state(), RUNTIME)?;
+        fs::write(SOCKET, "")?;
+        mount_bind(containerd.socket(), SOCKET)?;
         let dir = self.dir().display().to_string();
         self.run(
             "kubelet",
@@ -186,7 +189,7 @@ impl Cluster {
                 &format!("--root-dir={dir}/root"),
                 &format!("--cert-dir={dir}/certificates"),
                 "--container-runtime=remote",
-                &format!("--container-runtime-endpoint=unix://{}", socket.display()),
+                &format!("--container-runtime-endpoint=unix://{SOCKET}"),
                 &format!("--pod-infra-container-image={}", containerd::PAUSE),
                 &format!("--hostname-override={NODE}"),
                 &format!("--node-ip={ADDRESS}"),
@@ -277,14 +280,18 @@ impl Cluster {
     }
 
     fn clear(&mut self) -> Result<()> {
-        // The kubelet goes first, so that it starts nothing again; etcd goes last.
+        // The kubelet goes first, so that it starts nothing again; etcd goes last, whatever the others do.
+        let mut ended = Ok(());
         while let Some(daemon) = self.daemons.pop() {
-            daemon.end(PATIENCE)?;
-            if let Some(containerd) = self.containerd.take() {
-                // It removes the pods that are left.
-                drop(containerd);
-            }
+            ended = ended.and(daemon.end(PATIENCE));
         }
+        ended?;
+        // What is mounted on can not be removed.
+        for place in [SOCKET, RUNTIME] {
+            while unmount(place, UnmountFlags::DETACH).is_ok() {}
+        }
+        // It removes the pods that are left.
+        self.containerd = None;
         let Some(dir) = self.dir.take() else {
             return Ok(());
         };

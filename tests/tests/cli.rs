@@ -303,7 +303,7 @@ fn an_interrupted_demo_cleans_up_too() -> Result<()> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    limitscope_tests::wait::until("the cgroups of the demo", SOON, || {
+    wait::until("the cgroups of the demo", SOON, || {
         Ok(cgroups()?.iter().any(is_new).then_some(()))
     })?;
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT)?;
@@ -326,7 +326,7 @@ fn a_run_that_stands_still_is_found_by_its_heartbeat() -> Result<()> {
     let probe = ["probe", "--heartbeat", file, "--max-age", "2s"];
     refused(&probe, &["cannot read the heartbeat"])?;
     let agent = Agent::start(&["--interval", "200ms", "--heartbeat", file])?;
-    let goes_on = || -> Result<bool> { Ok(agent::output(&probe, SOON)?.status.success()) };
+    let goes_on = || -> Result<bool> { Ok(agent::output(probe, SOON)?.status.success()) };
     ensure!(goes_on()?, "no beat at the start");
     agent.signal(Signal::STOP)?;
     wait::until("an old beat", SOON, || Ok((!goes_on()?).then_some(())))?;

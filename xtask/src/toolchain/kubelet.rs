@@ -89,7 +89,7 @@ fn fetch_store(mirror: &str, folder: &Path, made: &Path) -> Result<()> {
         apt.command("apt-get")
             .args(["download", "--quiet", STORE_PACKAGE]),
     )?;
-    let package = entry(&apt.folder, |name| name.ends_with(".deb"))?;
+    let package = entry(&apt.folder, |name| name.starts_with(STORE_PACKAGE))?;
     let unpacked = folder.join("unpacked");
     unpack(&package, &unpacked)?;
     fs::copy(unpacked.join("usr/bin").join(STORE), made.join(STORE))?;
