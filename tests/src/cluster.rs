@@ -280,12 +280,16 @@ impl Cluster {
     }
 
     fn clear(&mut self) -> Result<()> {
-        // The kubelet goes first, so that it starts nothing again; etcd goes last, whatever the others do.
-        let mut ended = Ok(());
-        while let Some(daemon) = self.daemons.pop() {
-            ended = ended.and(daemon.end(PATIENCE));
+        // The kubelet goes first, so that it starts nothing again.
+        if self.containerd.is_some()
+            && let Some(kubelet) = self.daemons.pop()
+        {
+            kubelet.end(PATIENCE)?;
         }
-        ended?;
+        // The others would wait for who still listens to them.
+        while let Some(daemon) = self.daemons.pop() {
+            daemon.kill()?;
+        }
         // What is mounted on can not be removed.
         for place in [SOCKET, RUNTIME] {
             while unmount(place, UnmountFlags::DETACH).is_ok() {}

@@ -65,4 +65,11 @@ impl Daemon {
         }
         ended.map(drop)
     }
+
+    /// Kills one that has nothing to bring to an end.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
 }

@@ -56,6 +56,7 @@ spec:
 const SHORTER: &str = r#"[
   {"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--label=app"},
   {"op": "replace", "path": "/spec/template/spec/containers/0/args/1", "value": "--interval=1s"},
+  {"op": "replace", "path": "/spec/template/spec/containers/0/livenessProbe/initialDelaySeconds", "value": 5},
   {"op": "replace", "path": "/spec/template/spec/containers/0/livenessProbe/periodSeconds", "value": 5},
   {"op": "replace", "path": "/spec/template/spec/containers/0/readinessProbe/periodSeconds", "value": 5},
   {"op": "replace", "path": "/spec/template/spec/containers/0/livenessProbe/exec/command/3",
