@@ -33,6 +33,7 @@ const PLUGINS_REMEDY: &str = "install them with: apt-get install -y containernet
 
 /// Where a node has what its containerd keeps while it runs, and its socket.
 const RUNTIME: &str = "/run/containerd";
+const BUNDLES: &str = "io.containerd.runtime.v2.task";
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// The API server's address and port are those of its Service, which is reached so without a proxy for
@@ -176,8 +177,11 @@ impl Cluster {
         ensure!(Path::new(PLUGINS).is_dir(), "{PLUGINS_REMEDY}");
         containerd.give_network(Path::new(PLUGINS), &network)?;
         // Where a node's runtime is.
-        fs::create_dir(RUNTIME)?;
-        mount_bind(containerd.state(), RUNTIME)?;
+        // The folder is not the test's as a whole: what has a mount on it could not be removed, and shims
+        // have their sockets there by heart.
+        let bundles = Path::new(RUNTIME).join(BUNDLES);
+        fs::create_dir_all(&bundles)?;
+        mount_bind(containerd.state().join(BUNDLES), bundles)?;
         fs::write(SOCKET, "")?;
         mount_bind(containerd.socket(), SOCKET)?;
         let dir = self.dir().display().to_string();
@@ -289,10 +293,6 @@ impl Cluster {
         // The others would wait for who still listens to them.
         while let Some(daemon) = self.daemons.pop() {
             daemon.kill()?;
-        }
-        // What is mounted on can not be removed.
-        for place in [SOCKET, RUNTIME] {
-            while unmount(place, UnmountFlags::DETACH).is_ok() {}
         }
         // It removes the pods that are left.
         self.containerd = None;
