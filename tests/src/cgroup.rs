@@ -98,6 +98,11 @@ impl Cgroup {
         self.path.to_string_lossy().into_owned()
     }
 
+    /// Its directories in all hierarchies.
+    pub fn dirs(&self) -> &[PathBuf] {
+        &self.dirs
+    }
+
     /// Its directory in the v2 tree, where that is mounted.
     pub fn unified_dir(&self) -> Option<PathBuf> {
         self.hierarchies

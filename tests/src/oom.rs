@@ -1,5 +1,7 @@
 //! An `oom_kill` event beside the kernel's own account of the same kill.
 
+use std::os::unix::process::ExitStatusExt;
+
 use anyhow::{Context, Result, ensure};
 
 use crate::{
@@ -8,9 +10,16 @@ use crate::{
     emulated,
     events::Line,
     listener::Listener,
-    referee::kmsg::{Killed, Kmsg, Log},
+    referee::{
+        kmsg::{Killed, Kmsg, Log},
+        memory_events,
+    },
     wait::{self, PATIENCE},
+    workload::Workload,
 };
+
+/// The usual limit of a victim, in bytes.
+pub const LIMIT: u64 = 32 << 20;
 
 /// The program and the kernel's log, both listening.
 #[derive(Debug)]
@@ -88,6 +97,43 @@ impl Drop for Spared {
     fn drop(&mut self) {
         let _ = self.set("0");
     }
+}
+
+/// A victim that runs into its own limit, of [`LIMIT`], alone in its cgroup: its line, checked, and the
+/// kernel's log.
+///
+/// # Panics
+/// When they differ.
+pub fn alone(command: &str, args: &[&str]) -> Result<(Line, Log)> {
+    let stage = Stage::set()?;
+    let cgroup = Cgroup::new("oom")?;
+    cgroup.set_memory_limit(LIMIT)?;
+    let mut workload = Workload::start_in(&cgroup, &[args, &["--comm", command]].concat())?;
+    let pid = workload.pid();
+    assert_eq!(
+        workload.run_to_death()?.signal(),
+        Some(9),
+        "killed by the kernel"
+    );
+    assert_eq!(memory_events::oom_kills(&cgroup)?, 1);
+    let (events, log) = stage.finish(command, 1)?;
+    let victim = log.victim(command)?;
+    let line = only(&events)?;
+    check_victim(line, victim)?;
+    check_limit(line, &log, pid, &cgroup, &cgroup)?;
+    assert_eq!(line.number("oom.victim.process.pid")?, u64::from(pid));
+    assert_eq!(
+        line.number("oom.victim.process.parent_pid")?,
+        u64::from(std::process::id())
+    );
+    assert_eq!(line.number("oom.trigger.process.pid")?, u64::from(pid));
+    // It can be gone before it can be read; if it is there it is the real one.
+    // An emulated CPU may take longer than a kill waits for it.
+    let told = &line.value["oom.victim.process.command_line"];
+    if !(emulated() && told.is_null()) {
+        assert_eq!(*told, workload.command_line().collect::<Vec<_>>().join(" "));
+    }
+    Ok((line.clone(), log))
 }
 
 /// The only event.

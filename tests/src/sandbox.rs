@@ -3,13 +3,22 @@
 use std::{
     ffi::{CStr, CString},
     fs, io,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt, process::CommandExt},
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::PermissionsExt,
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::mount::{MountFlags, mount};
+use rustix::{
+    fs::{Mode, OFlags},
+    mount::{MountFlags, mount},
+};
+
+use crate::cgroup::Cgroup;
 
 /// Has the child live in a mount namespace of its own, with an empty tmpfs of this size mounted on
 /// `dir`; nothing of it is seen outside, and it ends with the child.
@@ -57,6 +66,27 @@ pub fn hide_processes(command: &mut Command) {
             Ok(mount(c"proc", c"/proc", c"proc", flags, options)?)
         });
     }
+}
+
+/// Has the child live in this cgroup, and in a cgroup namespace that begins there.
+pub fn own_cgroups(command: &mut Command, home: &Cgroup) -> Result<()> {
+    let files = (home.dirs().iter())
+        .map(|dir| CString::new(dir.join("cgroup.procs").into_os_string().into_vec()))
+        .collect::<Result<Vec<_>, _>>()?;
+    // SAFETY: only system calls on memory that was made before the fork.
+    unsafe {
+        command.pre_exec(move || {
+            for file in &files {
+                let file = rustix::fs::open(file, OFlags::WRONLY, Mode::empty())?;
+                rustix::io::write(&file, b"0")?;
+            }
+            match libc::unshare(libc::CLONE_NEWCGROUP) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        });
+    }
+    Ok(())
 }
 
 /// A copy of the program that every user can start, in a folder that every user can enter.

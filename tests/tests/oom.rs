@@ -7,47 +7,13 @@ use limitscope_tests::{
     cgroup::Cgroup,
     emulated,
     events::Line,
-    oom::{Stage, check_limit, check_usage, check_victim, only},
-    referee::{kmsg::Log, memory_events},
+    oom::{LIMIT, Stage, alone, check_limit, check_usage, check_victim, only},
+    referee::memory_events,
     skip,
     workload::Workload,
 };
 
 const MIB: u64 = 1 << 20;
-const LIMIT: u64 = 32 * MIB;
-
-/// A victim that runs into its own limit alone in its cgroup.
-fn alone(command: &str, args: &[&str]) -> Result<(Line, Log)> {
-    let stage = Stage::set()?;
-    let cgroup = Cgroup::new("oom")?;
-    cgroup.set_memory_limit(LIMIT)?;
-    let mut workload = Workload::start_in(&cgroup, &[args, &["--comm", command]].concat())?;
-    let pid = workload.pid();
-    assert_eq!(
-        workload.run_to_death()?.signal(),
-        Some(9),
-        "killed by the kernel"
-    );
-    assert_eq!(memory_events::oom_kills(&cgroup)?, 1);
-    let (events, log) = stage.finish(command, 1)?;
-    let victim = log.victim(command)?;
-    let line = only(&events)?;
-    check_victim(line, victim)?;
-    check_limit(line, &log, pid, &cgroup, &cgroup)?;
-    assert_eq!(line.number("oom.victim.process.pid")?, u64::from(pid));
-    assert_eq!(
-        line.number("oom.victim.process.parent_pid")?,
-        u64::from(std::process::id())
-    );
-    assert_eq!(line.number("oom.trigger.process.pid")?, u64::from(pid));
-    // It can be gone before it can be read; if it is there it is the real one.
-    // An emulated CPU may take longer than a kill waits for it.
-    let told = &line.value["oom.victim.process.command_line"];
-    if !(emulated() && told.is_null()) {
-        assert_eq!(*told, workload.command_line().collect::<Vec<_>>().join(" "));
-    }
-    Ok((line.clone(), log))
-}
 
 #[test]
 fn anonymous_memory_at_once() -> Result<()> {
@@ -251,6 +217,38 @@ fn the_limit_of_an_ancestor() -> Result<()> {
     check_limit(line, &log, victim.pid, &parent, &child)?;
     check_usage(line, &log, victim.pid)?;
     assert_eq!(memory_events::oom_kills(&child)?, 1);
+    Ok(())
+}
+
+#[test]
+fn a_cgroup_without_the_controller_dies_by_its_parents_limit() -> Result<()> {
+    let command = "lst-oom-plain";
+    let stage = Stage::set()?;
+    let parent = Cgroup::new("oom")?;
+    parent.set_memory_limit(LIMIT)?;
+    let child = parent.plain_child("plain".as_ref())?;
+    let has_files = child
+        .dirs()
+        .iter()
+        .any(|dir| dir.join("memory.max").exists());
+    if parent.controller_dir("memory")?.0 == 1 {
+        skip(
+            "a_cgroup_without_the_controller_dies_by_its_parents_limit",
+            "in cgroup v1 every cgroup of a hierarchy has its controllers",
+        );
+        return Ok(());
+    }
+    assert!(!has_files, "the controller was handed down");
+    let args = ["anon", "--mib", "64", "--comm", command];
+    let mut workload = Workload::start_in(&child, &args)?;
+    assert_eq!(workload.run_to_death()?.signal(), Some(9));
+    let (events, log) = stage.finish(command, 1)?;
+    let line = only(&events)?;
+    check_victim(line, log.victim(command)?)?;
+    // It is the child's own process, though the kernel charges the parent alone.
+    assert_eq!(line.text("process.linux.cgroup")?, child.path());
+    assert_eq!(line.text("oom.limit.cgroup")?, parent.path());
+    assert_eq!(line.number("oom.limit.bytes")?, LIMIT);
     Ok(())
 }
 

@@ -331,6 +331,22 @@ fn is_per_cpu() -> Result<bool> {
 }
 
 #[test]
+fn in_a_cgroup_namespace_of_its_own_it_sees_everything() -> Result<()> {
+    let home = Cgroup::new("home")?;
+    let mut command = agent::command(RUN)?;
+    sandbox::own_cgroups(&mut command, &home)?;
+    let agent = Agent::start_command(command)?;
+    let inside = fs::read_to_string(format!("/proc/{}/cgroup", agent.pid()))?;
+    let is_home = |line: &str| line.ends_with(&home.path());
+    ensure!(inside.lines().any(is_home), "it is elsewhere: {inside}");
+    let own = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/cgroup"));
+    assert_ne!(own(&agent.pid().to_string())?, own("self")?, "no namespace");
+    check_both_limits(&agent)?;
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
 fn hidden_tracefs_does_not_matter() -> Result<()> {
     let mut command = agent::command(RUN)?;
     for dir in ["/sys/kernel/tracing", "/sys/kernel/debug"] {

@@ -47,7 +47,7 @@ pub fn oom_kill(
     let judgement = judge.judge(kill);
     let bytes = |pages: u64| pages.saturating_mul(page_size);
     OomKillEvent {
-        container: identity_of(index, kill.victim.memory_cgroup.or(kill.cgroup)),
+        container: identity_of(index, whose(kill)),
         scope: scope(kill, judgement.domain.is_some()),
         limit: judgement.domain.map(|domain| {
             let cgroup = index
@@ -109,6 +109,16 @@ pub fn oom_kill(
         source: kill.source,
         container_memory,
         context: None,
+    }
+}
+
+/// The cgroup that says who the victim is. In one hierarchy its own cgroup is the one that its memory
+/// is charged to, or lies below that, where the memory controller is not handed down.
+fn whose(kill: &Kill) -> Option<CgroupKey> {
+    let memory = kill.victim.memory_cgroup;
+    match (kill.cgroup, memory) {
+        (Some(own), Some(memory)) if own.hierarchy == memory.hierarchy => Some(own),
+        (own, memory) => memory.or(own),
     }
 }
 
