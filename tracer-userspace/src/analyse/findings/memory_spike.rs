@@ -1,6 +1,6 @@
 //! What cannot be given back rose at once, by much of the limit.
 
-use super::{Observation, Thresholds, Verdict, history::grown_most, words};
+use super::{Observation, Thresholds, Verdict, history::grown_most, memory_leak, words};
 use crate::model::{
     finding::{Confidence, Evidence, Finding, FindingKind, Severity},
     limits::MemorySample,
@@ -36,6 +36,13 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
         } else {
             Verdict::Between
         };
+    }
+    // What grows steadily is told as that.
+    if matches!(
+        memory_leak::judge(observation, thresholds),
+        Verdict::Holds(_)
+    ) {
+        return Verdict::Between;
     }
     let seconds = (to.at_ns - from.at_ns) as f64 / 1e9;
     let (part, part_bytes) = grown_most(from, to);

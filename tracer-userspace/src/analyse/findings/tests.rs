@@ -261,6 +261,8 @@ fn a_spike_and_a_full_container() {
     assert_eq!(spike.len(), 1);
     assert_eq!(spike[0].kind, FindingKind::MemorySpike);
     assert_eq!(count(&spike[0], "rise_bytes"), 90 * MIB);
+    let steady = Case::memory(115, 0, (0..44).map(|s| 2 * s));
+    assert_eq!(steady.kinds(), [FindingKind::MemoryLeakSuspected]);
     let teeth = Case::memory(256, 0, [40, 130, 40, 40, 130]);
     assert_eq!(teeth.kinds(), [], "it was there before");
     let full = Case::memory(256, 0, [245; 30]).found();
