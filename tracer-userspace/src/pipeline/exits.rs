@@ -125,7 +125,6 @@ impl Exits {
     /// to the first process of a PID namespace, with which the container ends.
     pub fn kill_sent(&mut self, container_id: &str, kill: SentKill) {
         let known = self.sent.peek(container_id);
-        // A container that is restarted can have the id of the one before.
         if known.is_some_and(|known| known.to_first && !kill.to_first) {
             return;
         }
@@ -165,6 +164,17 @@ impl Exits {
         kill.filter(|kill| gone.has_in_life(kill.at_ns))
     }
 
+    /// Who killed it. What came after its cgroup was gone is of the next life, which may have the same
+    /// id, and stays for that one's end.
+    fn killer_of(&mut self, gone: &Gone) -> Option<Killer> {
+        let id = gone.id()?;
+        if self.sent.peek(id)?.at_ns > gone.monotonic_ns {
+            return None;
+        }
+        let sent = self.sent.pop(id)?;
+        gone.has_in_life(sent.at_ns).then_some(sent.sender)
+    }
+
     fn is_complete(&self, gone: &Gone) -> bool {
         let report = gone.id().and_then(|id| self.reports.peek(id));
         let kill = self.kill_of(gone);
@@ -181,10 +191,7 @@ impl Exits {
             .filter(|(at, _)| gone.has_in_life(*at))
             .map(|(_, report)| report)
             .unwrap_or_default();
-        let sent = gone.id().and_then(|id| self.sent.pop(id));
-        let killer = sent
-            .filter(|sent| gone.has_in_life(sent.at_ns))
-            .map(|sent| sent.sender);
+        let killer = self.killer_of(gone);
         Lifecycle {
             container: gone.container.clone(),
             lifetime_ns: gone.lifetime_ns,
@@ -295,5 +302,8 @@ mod tests {
         assert_eq!(end(&[], 3_000), None);
         // Of a life before, which had the same id.
         assert_eq!(end(&[(3_800, true, 1)], 4_000), None);
+        // Of the next life, which began before this one's end was told.
+        assert_eq!(end(&[(5_050, true, 1)], 5_000), None);
+        assert_eq!(end(&[], 5_100), Some(1));
     }
 }
