@@ -32,6 +32,9 @@ use crate::{
     maps::{COMMAND_LINE_SCRATCH, EVENTS, OOM_CONTEXTS, OOM_VICTIMS, OomContext},
 };
 
+/// What the OOM killer sends.
+pub const SIGKILL: u32 = 9;
+
 /// All signals of one OOM come within this time. The log of a kill can go over a slow console.
 const SAME_OOM_NS: u64 = 10_000_000_000;
 

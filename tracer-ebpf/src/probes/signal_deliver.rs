@@ -9,9 +9,7 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 
-use crate::oom;
-
-const SIGKILL: u32 = 9;
+use crate::oom::{self, SIGKILL};
 
 #[btf_tracepoint(function = "signal_deliver")]
 pub fn signal_deliver(ctx: BtfTracePointContext) -> i32 {

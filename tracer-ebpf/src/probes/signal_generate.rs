@@ -28,10 +28,9 @@ use crate::{
     emit::{count, header},
     kernel_types::task::Task,
     maps::{EVENTS, Kill, PENDING_KILLS},
-    oom,
+    oom::{self, SIGKILL},
 };
 
-const SIGKILL: u32 = 9;
 /// `SEND_SIG_PRIV` (`include/linux/sched/signal.h`): a constant in place of a pointer.
 const SEND_SIG_PRIV: u64 = 1;
 /// `TRACE_SIGNAL_DELIVERED` (`include/trace/events/signal.h`): it was not pending before.

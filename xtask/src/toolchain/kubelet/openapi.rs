@@ -16,8 +16,8 @@ const ROOTS: [&str; 4] = [
     "staging/src/k8s.io",
     "vendor/k8s.io/kube-openapi",
 ];
-/// Parts of paths with packages that are no part of the API, as the project's own Makefile leaves them out
-/// (`build/root/Makefile.generated_files`).
+/// Parts of paths with packages that are no part of the API, as the project's own
+/// `Makefile.generated_files` leaves them out.
 const LEFT_OUT: [&str; 7] = [
     "_examples",
     "/testdata",
