@@ -132,6 +132,20 @@ pub struct OomKillEvent {
     pub context: Option<Box<OomContext>>,
 }
 
+impl OomKillEvent {
+    /// Has other names for the victim's container, wherever the event tells of it.
+    pub fn rename(&mut self, container: &SharedIdentity) {
+        let id = self.container.container_id.as_deref();
+        let limit = self.limit.as_mut().map(|limit| &mut limit.cgroup);
+        for other in [&mut self.trigger_container].into_iter().chain(limit) {
+            if other.container_id.is_some() && other.container_id.as_deref() == id {
+                *other = container.clone();
+            }
+        }
+        self.container = container.clone();
+    }
+}
+
 /// A reading of a memory cgroup's files, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryReading {

@@ -98,18 +98,7 @@ pub const fn container(body: &EventBody) -> Option<&SharedIdentity> {
 
 fn rename(body: &mut EventBody, identity: &SharedIdentity) {
     match body {
-        EventBody::OomKill(event) => {
-            let who = &event.container;
-            for other in [&mut event.trigger_container]
-                .into_iter()
-                .chain(event.limit.as_mut().map(|limit| &mut limit.cgroup))
-            {
-                if other.container_id == who.container_id && other.container_id.is_some() {
-                    *other = identity.clone();
-                }
-            }
-            event.container = identity.clone();
-        }
+        EventBody::OomKill(event) => event.rename(identity),
         EventBody::CpuThrottle(event) => {
             if event.quota_cgroup.container_id == event.container.container_id {
                 event.quota_cgroup = identity.clone();

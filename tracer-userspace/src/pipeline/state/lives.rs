@@ -44,6 +44,7 @@ impl Pipeline {
                 Ok(())
             }
             ChangeKind::Renamed => {
+                self.kills.named(&container);
                 for (at, body) in self.waiting.named(&container) {
                     self.put(at, body, outputs)?;
                 }
