@@ -9,10 +9,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{
-    events::CommandLine,
-    model::{identity::SharedIdentity, oom::OomKillEvent},
-};
+use crate::{events::CommandLine, model::oom::OomKillEvent};
 
 /// How long a kill waits for the victim's command line, in nanoseconds. A victim that sleeps in the
 /// kernel or has no CPU takes its SIGKILL later.
@@ -88,17 +85,6 @@ impl Kills {
         }
     }
 
-    /// A container has other names than when it was killed in: nothing else would tell its held kills.
-    pub fn named(&mut self, identity: &SharedIdentity) {
-        let Some(id) = identity.container_id.as_deref() else {
-            return;
-        };
-        let ours = |held: &&mut Held| held.event.container.container_id.as_deref() == Some(id);
-        for held in self.held.iter_mut().filter(ours) {
-            held.event.rename(identity);
-        }
-    }
-
     /// When the first one goes out, whatever is missing.
     pub fn next_deadline_ns(&self) -> Option<u64> {
         self.held.front().map(Held::until_ns)
@@ -120,10 +106,8 @@ impl Kills {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::{model::identity::Identity, sinks::samples};
+    use crate::sinks::samples;
 
     fn victim(number: u32, thread: u32, group: bool) -> Box<OomKillEvent> {
         let mut event = samples::oom();
@@ -158,32 +142,6 @@ mod tests {
         let all = kills.complete(Some(3 + QUIET_NS));
         let victims: Vec<u32> = all.iter().map(|(_, event)| event.victims).collect();
         assert_eq!(victims, [3, 3, 3, 1]);
-    }
-
-    #[test]
-    fn a_name_that_comes_meanwhile_is_told() {
-        let who = |id: &str, name: Option<&str>| {
-            Arc::new(Identity {
-                container_id: Some(id.to_owned()),
-                container_name: name.map(str::to_owned),
-                ..Identity::default()
-            })
-        };
-        let mut kills = Kills::default();
-        for id in ["a", "b"] {
-            let mut event = victim(1, 7, false);
-            event.container = who(id, None);
-            event.trigger_container = who("a", None);
-            assert!(kills.admit(0, 0, event, true).is_none());
-        }
-        kills.named(&who("a", Some("web")));
-        let told = kills.complete(None);
-        let names = |event: &OomKillEvent| {
-            [&event.container, &event.trigger_container].map(|who| who.container_name.clone())
-        };
-        let web = Some("web".to_owned());
-        assert_eq!(names(&told[0].1), [web.clone(), web]);
-        assert_eq!(names(&told[1].1), [None, None]);
     }
 
     #[test]

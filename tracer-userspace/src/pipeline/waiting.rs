@@ -5,7 +5,7 @@
 
 use crate::model::{
     event::{EventBody, Lifecycle},
-    identity::SharedIdentity,
+    identity::{Identity, SharedIdentity},
 };
 
 /// Longest time that an event waits, in nanoseconds.
@@ -35,8 +35,7 @@ impl WaitingRoom {
         body: EventBody,
         name_may_come: bool,
     ) -> Option<EventBody> {
-        let nameless = container(&body)
-            .is_some_and(|who| who.container_id.is_some() && who.container_name.is_none());
+        let nameless = container(&body).is_some_and(|who| is_nameless(who));
         if !nameless || !name_may_come || self.waiting.len() >= MOST {
             return Some(body);
         }
@@ -81,6 +80,11 @@ impl WaitingRoom {
     }
 }
 
+/// Whether it is a container whose name is not known.
+pub const fn is_nameless(who: &Identity) -> bool {
+    who.container_id.is_some() && who.container_name.is_none()
+}
+
 /// Whom an event is about.
 pub const fn container(body: &EventBody) -> Option<&SharedIdentity> {
     match body {
@@ -96,7 +100,8 @@ pub const fn container(body: &EventBody) -> Option<&SharedIdentity> {
     }
 }
 
-fn rename(body: &mut EventBody, identity: &SharedIdentity) {
+/// Has other names for the container that an event is about.
+pub fn rename(body: &mut EventBody, identity: &SharedIdentity) {
     match body {
         EventBody::OomKill(event) => event.rename(identity),
         EventBody::CpuThrottle(event) => {
@@ -119,7 +124,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::identity::Identity;
 
     fn start(id: Option<&str>, name: Option<&str>) -> EventBody {
         EventBody::ContainerStart(Lifecycle {

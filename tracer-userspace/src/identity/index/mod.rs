@@ -23,7 +23,7 @@ use std::sync::Arc;
 use self::paths::{PathId, Paths, normal};
 use self::subjects::Subjects;
 use super::names::{Source, SourceState};
-use crate::model::identity::{CgroupKey, SharedIdentity};
+use crate::model::identity::{CgroupKey, Identity, SharedIdentity};
 
 /// Bounds of a [`CgroupIndex`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,6 +254,17 @@ impl CgroupIndex {
         self.paths
             .get(cgroup.path)
             .map(|known| known.identity.clone())
+    }
+
+    /// The same container at the same path, as it is known now; `None` where nothing is known of it
+    /// any more.
+    pub fn as_known_now(&self, who: &Identity) -> Option<SharedIdentity> {
+        let container = self.containers.get(who.container_id.as_deref()?)?;
+        let known = (container.paths.iter()).filter_map(|&path| self.paths.get(path));
+        known
+            .map(|known| &known.identity)
+            .find(|known| known.cgroup_path == who.cgroup_path)
+            .cloned()
     }
 
     /// The newest cgroup that has the path in the hierarchy, or had it.

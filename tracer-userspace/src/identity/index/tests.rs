@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{CgroupIndex, Change, ChangeKind, IndexConfig};
 use crate::identity::names::{NameMessage, Names, Source, SourceState};
-use crate::model::identity::{CgroupKey, Level};
+use crate::model::identity::{CgroupKey, Identity, Level};
 
 const CPU: u32 = 1;
 const MEMORY: u32 = 4;
@@ -228,6 +228,25 @@ fn a_walk_finds_what_a_lost_record_left_behind() {
     assert_eq!(gone, [cpu(2)]);
     assert!(index.is_live(cpu(1)) && index.is_live(cpu(3)));
     assert!(index.is_live(CgroupKey::new(MEMORY, 2)));
+}
+
+#[test]
+fn who_was_nameless_is_known_later() {
+    let mut index = index();
+    let first = index
+        .insert(cpu(3), 0, &docker(""), Some(1))
+        .unwrap()
+        .identity;
+    index.insert(cpu(4), 3, &docker("/in"), Some(2));
+    let nested = index.identity(cpu(4)).unwrap();
+    index.apply_names(ID, names("web"));
+    for who in [first, nested] {
+        assert_eq!(who.container_name, None);
+        let now = index.as_known_now(&who).unwrap();
+        assert_eq!(now.container_name.as_deref(), Some("web"));
+        assert_eq!(now.cgroup_path, who.cgroup_path);
+    }
+    assert_eq!(index.as_known_now(&Identity::default()), None);
 }
 
 #[test]

@@ -44,7 +44,6 @@ impl Pipeline {
                 Ok(())
             }
             ChangeKind::Renamed => {
-                self.kills.named(&container);
                 for (at, body) in self.waiting.named(&container) {
                     self.put(at, body, outputs)?;
                 }
@@ -95,10 +94,16 @@ impl Pipeline {
     pub(super) fn emit(
         &mut self,
         monotonic_ns: u64,
-        body: EventBody,
+        mut body: EventBody,
         outputs: &mut Outputs,
     ) -> Result<(), Closed> {
         let now = clock_ns(ClockId::Monotonic);
+        // The name came after the event was put together: a kill was held back, a finding has begun
+        // long ago. It would complete this line no more.
+        let unnamed = waiting::container(&body).filter(|who| waiting::is_nameless(who));
+        if let Some(named) = unnamed.and_then(|who| self.index.as_known_now(who)) {
+            waiting::rename(&mut body, &named);
+        }
         let name_may_come =
             waiting::container(&body).is_some_and(|who| self.index.name_may_come(who));
         match self.waiting.admit(now, monotonic_ns, body, name_may_come) {
