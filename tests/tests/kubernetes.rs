@@ -11,6 +11,7 @@ use limitscope_tests::{
     wait,
 };
 use serde_json::Value;
+use tempfile::TempDir;
 
 const NOWHERE: &str = "/var/tmp/limitscope-test-no-such-socket";
 /// A kubelet takes its time, more so with containers that fail again and again.
@@ -41,12 +42,14 @@ spec:
       resources: {limits: {memory: 32Mi}}
 "#;
 
-fn listening(kubelet: &Kubelet, cri: &Path) -> Result<Agent> {
+/// `nothing` is an empty folder: no file of the host is to name the containers.
+fn listening(kubelet: &Kubelet, cri: &Path, nothing: &TempDir) -> Result<Agent> {
     let (url, cri) = (kubelet.url(), cri.to_str().context("UTF-8")?);
+    let nothing = nothing.path().to_str().context("UTF-8")?;
     let mut args = vec!["--interval", "500ms", "--docker-socket", NOWHERE];
     args.extend(["--podman-socket", NOWHERE, "--cri-socket", cri]);
     args.extend(["--kubelet", &url, "--label", "app"]);
-    args.extend(["--annotation", "example.com/owner", "--host-root", NOWHERE]);
+    args.extend(["--annotation", "example.com/owner", "--host-root", nothing]);
     Agent::start(&args)
 }
 
@@ -83,7 +86,8 @@ fn check_pod(line: &Line, pod: &Value) {
 #[test]
 fn static_pods_have_what_the_kubelet_knows() -> Result<()> {
     let kubelet = Kubelet::start()?;
-    let agent = listening(&kubelet, &kubelet.containerd()?.socket())?;
+    let nothing = tempfile::tempdir()?;
+    let agent = listening(&kubelet, &kubelet.containerd()?.socket(), &nothing)?;
     kubelet.run(POD)?;
     let (pod, id) = told(&kubelet, "app")?;
     assert_eq!(pod["metadata"]["uid"].as_str().map(str::len), Some(32));
@@ -115,7 +119,8 @@ fn static_pods_have_what_the_kubelet_knows() -> Result<()> {
 #[test]
 fn a_late_name_completes_what_went_out_before() -> Result<()> {
     let kubelet = Kubelet::start()?;
-    let agent = listening(&kubelet, Path::new(NOWHERE))?;
+    let nothing = tempfile::tempdir()?;
+    let agent = listening(&kubelet, Path::new(NOWHERE), &nothing)?;
     kubelet.run(POD)?;
     // The kubelet tells a container's id a moment after its cgroup is made.
     let named = agent.wait_for_within("a name that comes late", PATIENCE, |line| {
