@@ -43,6 +43,33 @@ spec:
 "#;
 
 /// `nothing` is an empty folder: no file of the host is to name the containers.
+/// An init container leaves files in memory behind, which stay charged to the pod; with them the second
+/// container reaches the pod's limit, which the kubelet sets to the sum of its containers', below its
+/// own.
+const SHARING: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: lst-sharing, namespace: lst-shop}
+spec:
+  hostNetwork: true
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: memory, emptyDir: {medium: Memory}}]
+  initContainers:
+    - name: first
+      image: localhost/limitscope-test:1
+      imagePullPolicy: Never
+      command: [sh, -c, "dd if=/dev/zero of=/memory/left bs=1M count=40"]
+      volumeMounts: [{name: memory, mountPath: /memory}]
+      resources: {limits: {cpu: 500m, memory: 64Mi}}
+  containers:
+    - name: app
+      image: localhost/limitscope-test:1
+      imagePullPolicy: Never
+      command: [sh, -c, "sleep 2; tail -c 90m /dev/zero"]
+      resources: {limits: {cpu: 500m, memory: 64Mi}}
+"#;
+
 fn listening(kubelet: &Kubelet, cri: &Path, nothing: &TempDir) -> Result<Agent> {
     let (url, cri) = (kubelet.url(), cri.to_str().context("UTF-8")?);
     let nothing = nothing.path().to_str().context("UTF-8")?;
@@ -151,5 +178,42 @@ fn a_late_name_completes_what_went_out_before() -> Result<()> {
     println!("the start was told after {waited} ns");
     let last = finished.events.kind("agent").0.pop().context("agent")?;
     assert!(last.number("agent.names.completed")? >= nameless.0.len() as u64);
+    Ok(())
+}
+
+#[test]
+fn a_limit_of_the_pod_is_told_as_the_pods() -> Result<()> {
+    let kubelet = Kubelet::start()?;
+    let nothing = tempfile::tempdir()?;
+    let agent = listening(&kubelet, &kubelet.containerd()?.socket(), &nothing)?;
+    kubelet.run(SHARING)?;
+    let (pod, id) = told(&kubelet, "app")?;
+    let kill = agent.wait_for_within("a kill in the pod", PATIENCE, |line| {
+        line.kind() == "oom_kill" && line.value["k8s.container.name"] == "app"
+    })?;
+    let value = &kill.value;
+    assert_eq!(kill.text("container.id")?, id);
+    assert_eq!(value["k8s.pod.uid"], pod["metadata"]["uid"]);
+    assert_eq!(kill.text("oom.limit.level")?, "pod");
+    let uid = pod["metadata"]["uid"].as_str().context("uid")?;
+    let limit = kill.text("oom.limit.cgroup")?;
+    assert!(limit.ends_with(&format!("/pod{uid}")), "{value}");
+    assert_eq!(kill.number("oom.limit.bytes")?, 64 << 20);
+    let shares = value["oom.limit.containers"].as_array().context("shares")?;
+    let names: Vec<_> = shares
+        .iter()
+        .map(|share| share["container.name"].as_str())
+        .collect();
+    // The pod's own container is there too, and the first is gone.
+    assert_eq!(names, [Some("app"), Some("POD")], "{value}");
+    let left = kill.number("oom.limit.rest_bytes")?;
+    assert!((40 << 20..44 << 20).contains(&left), "{left} left behind");
+    let advice = kill.text("oom.recommendation")?;
+    assert!(advice.contains("emptyDir"), "{advice}");
+    let exit = agent.wait_for_within("its end", PATIENCE, |line| {
+        line.kind() == "container_exit" && line.value["container.id"] == *id
+    })?;
+    assert_eq!(exit.text("container.exit.cause")?, "oom_killed");
+    agent.stop()?;
     Ok(())
 }

@@ -44,6 +44,16 @@ impl ControllerFiles {
         Some(self.mount.join(path.strip_prefix(&self.root).ok()?))
     }
 
+    /// Bytes of memory in use; `None` where the file is not there (any more).
+    pub fn memory_in_use(&self, path: &[u8]) -> Option<u64> {
+        let name = match self.version {
+            CgroupVersion::V2 => "memory.current",
+            CgroupVersion::V1 => "memory.usage_in_bytes",
+        };
+        let text = fs::read_to_string(self.directory(path)?.join(name)).ok()?;
+        text.trim().parse().ok()
+    }
+
     /// Memory in use and its limit; `None` where the files are not there (any more).
     pub fn memory(&self, path: &[u8]) -> Option<MemoryReading> {
         let directory = self.directory(path)?;

@@ -67,6 +67,29 @@ pub struct OomLimit {
     /// How it is known: `oom_control` (the OOM killer was given it), `memcg_event` (its own event
     /// count grew) or `usage` (usage at limit).
     pub evidence: &'static str,
+    /// Who uses it, where several share it.
+    pub shares: Option<LimitShares>,
+}
+
+/// Who uses the memory below a limit that several share.
+#[derive(Clone, Debug, Default)]
+pub struct LimitShares {
+    /// The largest containers and services, the largest first.
+    pub largest: Vec<LimitShare>,
+    /// How many of them there are.
+    pub count: usize,
+    /// Bytes that are charged to the limit's cgroup and to none of them, as files in memory (tmpfs)
+    /// that a container has left behind. `None` where it is not known.
+    pub rest_bytes: Option<u64>,
+}
+
+/// The use of one of them.
+#[derive(Clone, Debug)]
+pub struct LimitShare {
+    /// Who it is.
+    pub who: SharedIdentity,
+    /// Its memory in bytes, with that of all that is nested in it.
+    pub bytes: u64,
 }
 
 /// A process of an OOM kill.
@@ -136,8 +159,17 @@ impl OomKillEvent {
     /// Has other names for the victim's container, wherever the event tells of it.
     pub fn rename(&mut self, container: &SharedIdentity) {
         let id = self.container.container_id.as_deref();
-        let limit = self.limit.as_mut().map(|limit| &mut limit.cgroup);
-        for other in [&mut self.trigger_container].into_iter().chain(limit) {
+        let mut others = vec![&mut self.trigger_container];
+        if let Some(limit) = &mut self.limit {
+            others.push(&mut limit.cgroup);
+            let shares = limit.shares.iter_mut();
+            others.extend(
+                shares
+                    .flat_map(|shares| &mut shares.largest)
+                    .map(|share| &mut share.who),
+            );
+        }
+        for other in others {
             if other.container_id.is_some() && other.container_id.as_deref() == id {
                 *other = container.clone();
             }

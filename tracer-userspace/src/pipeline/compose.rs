@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::limit_shares;
 use crate::{
     analyse::oom_domain::OomJudge,
     events::{Constraint, Interval, Kill},
@@ -53,14 +54,18 @@ pub fn oom_kill(
             let cgroup = index
                 .identity(domain.cgroup)
                 .unwrap_or_else(|| identity_of(index, Some(domain.cgroup)));
-            OomLimit {
+            let mut limit = OomLimit {
                 level: cgroup.level,
                 cgroup,
                 limit_bytes: domain.limit_pages.map(bytes),
                 usage_bytes: bytes(domain.usage_pages),
                 memory_and_swap: domain.memory_and_swap,
                 evidence: domain.evidence,
-            }
+                shares: None,
+            };
+            limit.shares =
+                memory.and_then(|memory| limit_shares::of(&limit, kill, page_size, index, memory));
+            limit
         }),
         victim: OomProcess {
             pid: kill.victim.pid,

@@ -18,7 +18,7 @@ use crate::{
         finding::FindingEvent,
         identity::{CgroupKey, Level, SharedIdentity},
         limits::{CpuLimit, MemorySample},
-        oom::{LargeProcess, OomContext, OomKillEvent},
+        oom::{LargeProcess, OomContext, OomKillEvent, Verdict},
         runtime::ProcessFacts,
         stats::{ContainerStats, IntervalHistograms, SchedStats, ThrottleStats},
     },
@@ -255,7 +255,13 @@ impl Findings {
             let bytes = limit.limit_bytes?;
             Some(Reached { bytes, shared })
         });
-        let verdict = oom_verdict::judge(history, kill_ns, reached, &self.thresholds);
+        let mut verdict = oom_verdict::judge(history, kill_ns, reached, &self.thresholds);
+        let shared = limit.filter(|_| verdict.verdict != Verdict::Leak);
+        if let Some(advice) =
+            shared.and_then(|limit| oom_verdict::advice_for_shared(limit, &kill.container))
+        {
+            verdict.recommendation = advice;
+        }
         let pids = files
             .memory
             .as_ref()

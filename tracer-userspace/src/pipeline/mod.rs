@@ -9,6 +9,7 @@ mod exits;
 mod filter;
 mod findings;
 mod kills;
+mod limit_shares;
 mod outputs;
 mod own_cost;
 mod restarts;

@@ -73,6 +73,7 @@ pub fn oom() -> OomKillEvent {
         container: Arc::clone(&web),
         scope: OomScope::MemoryCgroup,
         limit: Some(OomLimit {
+            shares: None,
             cgroup: Arc::clone(&web),
             level: Level::Container,
             limit_bytes: Some(512 * MIB),

@@ -5,7 +5,10 @@ use super::{
     history::{MemoryHistory, grown_most},
     memory_leak, words,
 };
-use crate::model::oom::{OomVerdict, Verdict};
+use crate::model::{
+    identity::Identity,
+    oom::{OomLimit, OomVerdict, Verdict},
+};
 
 /// A leak explains the kill if its slope reaches at least this share of the limit by the time of
 /// the kill.
@@ -45,6 +48,29 @@ pub fn judge(
         "look at the largest processes".clone_into(&mut verdict.recommendation);
     }
     verdict
+}
+
+/// What to do where several share the limit that was reached; `None` where the victim's own container
+/// has most of it.
+pub fn advice_for_shared(limit: &OomLimit, victim: &Identity) -> Option<String> {
+    let shares = limit.shares.as_ref()?;
+    let half = limit.usage_bytes / 2;
+    if let Some(rest) = shares.rest_bytes.filter(|rest| *rest >= half) {
+        return Some(format!(
+            "{} are charged to no container that lives: look for files in memory (tmpfs, an emptyDir with \
+             medium Memory) that one has left behind, and bound them (sizeLimit)",
+            words::bytes(rest)
+        ));
+    }
+    let first = shares.largest.first()?;
+    if first.bytes < half || first.who.cgroup_path == victim.cgroup_path {
+        return None;
+    }
+    Some(format!(
+        "look at {}, which uses {} of it: a limit of its own would have made it the victim",
+        first.who.display_name(),
+        words::bytes(first.bytes)
+    ))
 }
 
 fn judge_alone(

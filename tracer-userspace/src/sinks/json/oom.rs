@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::fields::Fields;
 use super::identity;
 use super::{oom_context, summary::OomSummary};
-use crate::model::oom::{MemoryReading, OomKillEvent, OomLimit, VictimMemory};
+use crate::model::oom::{LimitShare, MemoryReading, OomKillEvent, OomLimit, VictimMemory};
 
 /// Writes the event's own keys.
 pub fn write<M: SerializeMap>(
@@ -56,7 +56,29 @@ fn limit<M: SerializeMap>(fields: &mut Fields<M>, limit: &OomLimit) -> Result<()
     fields.maybe("oom.limit.bytes", limit.limit_bytes)?;
     fields.put("oom.limit.memory_and_swap", &limit.memory_and_swap)?;
     fields.put("oom.limit.evidence", limit.evidence)?;
-    fields.put("oom.usage_bytes", &limit.usage_bytes)
+    fields.put("oom.usage_bytes", &limit.usage_bytes)?;
+    let Some(shares) = &limit.shares else {
+        return Ok(());
+    };
+    let largest: Vec<Share<'_>> = shares.largest.iter().map(Share).collect();
+    fields.put("oom.limit.containers", &largest)?;
+    fields.put("oom.limit.container_count", &shares.count)?;
+    fields.maybe("oom.limit.rest_bytes", shares.rest_bytes)
+}
+
+struct Share<'a>(&'a LimitShare);
+
+impl Serialize for Share<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let who = &self.0.who;
+        let mut fields = Fields(serializer.serialize_map(None)?);
+        fields.maybe_text("container.id", who.container_id.as_deref())?;
+        fields.maybe_text("container.name", who.container_name.as_deref())?;
+        fields.maybe_text("k8s.pod.name", who.k8s_pod_name.as_deref())?;
+        fields.text("process.linux.cgroup", &who.cgroup_path)?;
+        fields.put("bytes", &self.0.bytes)?;
+        fields.0.end()
+    }
 }
 
 fn victim<M: SerializeMap>(fields: &mut Fields<M>, event: &OomKillEvent) -> Result<(), M::Error> {

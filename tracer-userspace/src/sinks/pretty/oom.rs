@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::style::Styles;
 use super::{INDENT, name_column, oom_context, visible_name};
-use crate::model::oom::{OomKillEvent, OomLimit, OomProcess, VictimMemory};
+use crate::model::oom::{LimitShares, OomKillEvent, OomLimit, OomProcess, VictimMemory};
 use crate::sinks::json::OomSummary;
 use crate::sinks::text::{Bytes, Nanos, Visible};
 
@@ -133,7 +133,28 @@ fn limit(lines: &mut Lines<'_>, limit: &OomLimit) -> io::Result<()> {
             Visible(&limit.cgroup.cgroup_path),
             Bytes(limit.usage_bytes)
         ),
-    )
+    )?;
+    limit.shares.as_ref().map_or(Ok(()), |s| shares(lines, s))
+}
+
+/// Who uses it.
+fn shares(lines: &mut Lines<'_>, shares: &LimitShares) -> io::Result<()> {
+    let mut label = "used by";
+    for share in &shares.largest {
+        let bytes = Bytes(share.bytes);
+        let name = visible_name(&share.who);
+        lines.line(label, &format_args!("{bytes:>9}  {name}"))?;
+        label = "";
+    }
+    let more = shares.count.saturating_sub(shares.largest.len());
+    if more > 0 {
+        lines.line(label, &format_args!("{:>9}  and {more} more", ""))?;
+    }
+    if let Some(rest) = shares.rest_bytes.filter(|rest| *rest > 0) {
+        let bytes = Bytes(rest);
+        lines.line(label, &format_args!("{bytes:>9}  in none of them"))?;
+    }
+    Ok(())
 }
 
 fn process(process: &OomProcess) -> String {
