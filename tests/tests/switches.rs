@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use limitscope_tests::{
     agent::Agent,
     agreement, assert_within,
@@ -143,6 +143,25 @@ fn threads_that_spin_and_contend() -> Result<()> {
     // Four threads on two CPUs: each waits half of the time, or longer.
     let spun_ns = spin_ms().parse::<u64>()? * 1_000_000;
     assert!(run.kernel.wait_ns > spun_ns * 2 / 3, "they did contend");
+    let sum = |key: &str| run.stats.sum(&format!("sched.context_switches.{key}"));
+    let preempted = sum("preempted_by_own")? + sum("preempted_by_others")?;
+    assert_eq!(preempted, sum("involuntary")?);
+    // Of the intervals at least one has nothing else than the four.
+    let most = |key: &str| -> Result<Vec<u64>> {
+        let mut all: Vec<u64> = (run.stats.0.iter())
+            .filter(|line| !line.value[key].is_null())
+            .map(|line| line.number(key))
+            .collect::<Result<_>>()?;
+        all.sort_unstable();
+        Ok(all)
+    };
+    let ran = most("sched.threads_ran")?;
+    assert!(ran.contains(&4) && ran.last() <= Some(&5), "{ran:?}");
+    let runnable = most("sched.threads_runnable_peak")?;
+    assert!((4..=5).contains(runnable.last().context("never looked")?));
+    let running = most("sched.threads_running_peak")?;
+    let cpus = std::thread::available_parallelism()?.get().min(4);
+    assert_eq!(running.last(), Some(&(cpus as u64)), "{running:?}");
     Ok(())
 }
 

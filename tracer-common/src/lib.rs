@@ -15,6 +15,7 @@ pub mod globals;
 pub mod header;
 pub mod log_linear;
 pub mod maps;
+pub mod peaks;
 pub mod records;
 
 #[cfg(feature = "user")]

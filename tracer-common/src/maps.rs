@@ -34,6 +34,8 @@ pub const FROZEN: &str = "FROZEN";
 pub const RUN_HISTORIES: &str = "RUN_HISTORIES";
 /// Nanoseconds that one slot waited for another, by [`neighbour_key`].
 pub const NEIGHBOURS: &str = "NEIGHBOURS";
+/// Array with one element, the [`Epoch`].
+pub const EPOCH: &str = "EPOCH";
 /// Array of one `u32` a slot, `SLOT_FLAG_` bits; user space writes them, the programs read them.
 pub const SLOT_FLAGS: &str = "SLOT_FLAGS";
 
@@ -90,8 +92,11 @@ pub struct SlotCpu {
     pub wait_ns: u64,
     /// The part of run-queue waits that was spent throttled, in nanoseconds.
     pub throttled_wait_ns: u64,
-    /// Times that a thread was put on the CPU after a wait.
-    pub waits: u64,
+    /// Involuntary switches, not for the end of a quota, to another thread of the same slot. It wraps, as
+    /// counts of a [`Histogram`] do.
+    pub preempted_by_own: u32,
+    /// The same to a thread of another slot. It wraps.
+    pub preempted_by_others: u32,
     /// The part of `wait_ns` in which the CPU ran threads of the same slot, in nanoseconds.
     pub wait_own_ns: u64,
     /// The part of `wait_ns` in which the CPU ran threads of other slots, in nanoseconds.
@@ -100,7 +105,7 @@ pub struct SlotCpu {
 
 const _: () = assert!(size_of::<SlotCpu>() == 64);
 
-/// What all CPUs count for one slot together; rare updates only, all atomic, never reset.
+/// What all CPUs count for one slot together; rare updates only, atomic ones where nothing else is said, never reset.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
@@ -125,11 +130,27 @@ pub struct Slot {
     /// Throttled waits, in nanoseconds, that no quota of the slot's own cgroups explains: one of a
     /// cgroup above does.
     pub ancestor_wait_ns: u64,
+    /// Threads that ran, each once in an [`Epoch`].
+    pub threads_ran: u64,
+    /// Most threads that ran, and that ran or wanted to, at a time: see [`crate::peaks`]. Not only added to.
+    pub peaks: u64,
     /// Keeps slots off each other's cache lines.
-    pub reserved2: [u64; 7],
+    pub reserved2: [u64; 5],
 }
 
 const _: () = assert!(size_of::<Slot>() == 128);
+
+/// From one reading of user space to the next.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Epoch {
+    /// Its number, from 1; written by user space.
+    pub number: u32,
+    /// The number of the one that has begun; the first switch that finds another number sets it.
+    pub begun: u32,
+    /// `rq->clock` when that was.
+    pub began: u64,
+}
 
 /// Slices that a CPU remembers.
 pub const RUN_SLICES: usize = 128;
@@ -194,9 +215,17 @@ pub struct CpuState {
     pub task: u64,
     /// `rq->clock` when what runs now was put on the CPU.
     pub slice_began: u64,
+    /// `rq->clock` when this CPU last looked how many threads run at a time.
+    pub looked: u64,
+    /// Scratch: 1 where what leaves the CPU would have gone on.
+    pub wants_on: u32,
+    /// Explicit padding, always 0.
+    pub reserved: u32,
+    /// Keeps CPUs off each other's cache lines.
+    pub reserved2: [u64; 6],
 }
 
-const _: () = assert!(size_of::<CpuState>() == 64);
+const _: () = assert!(size_of::<CpuState>() == 128);
 
 /// One entry of a CPU's direct-mapped cache in front of [`SLOT_OF_CGROUP`].
 #[repr(C)]
@@ -229,7 +258,9 @@ pub struct TaskWait {
     /// one moment leave something that does not fit together.
     pub check: u64,
     /// The CPU where it was held up, of use while [`TASK_PARKED`] is set.
-    pub parked_cpu: u64,
+    pub parked_cpu: u32,
+    /// The [`Epoch`] in which it left a CPU on which it had been when that began.
+    pub left_in_epoch: u32,
 }
 
 impl TaskWait {

@@ -1,6 +1,6 @@
 //! Lets aya copy the map values.
 
-use crate::maps::{CacheLine, CpuState, Frozen, LastThrottle, OpenThrottle, Slot, SlotCpu};
+use crate::maps::{CacheLine, CpuState, Epoch, Frozen, LastThrottle, OpenThrottle, Slot, SlotCpu};
 
 macro_rules! pod {
     ($($ty:ty),+ $(,)?) => {
@@ -16,6 +16,7 @@ pod!(
     SlotCpu,
     Slot,
     CpuState,
+    Epoch,
     CacheLine,
     OpenThrottle,
     LastThrottle,

@@ -35,6 +35,7 @@ mod kernel_types;
 mod maps;
 mod notification;
 mod oom;
+mod parallelism;
 mod probes;
 mod read;
 mod slots;

@@ -8,9 +8,9 @@ use aya_ebpf::{
 };
 use tracer_common::{
     maps::{
-        CacheLine, CpuState, EVENTS_BYTES, Frozen, HASH_ENTRIES, Histogram, KILLS, LastThrottle,
-        MAX_ENDS, NEIGHBOUR_ENTRIES, OpenThrottle, RunHistory, Slot, SlotCpu, TASK_WAIT_ENTRIES,
-        THROTTLES_BYTES, TaskWait,
+        CacheLine, CpuState, EVENTS_BYTES, Epoch, Frozen, HASH_ENTRIES, Histogram, KILLS,
+        LastThrottle, MAX_ENDS, NEIGHBOUR_ENTRIES, OpenThrottle, RunHistory, Slot, SlotCpu,
+        TASK_WAIT_ENTRIES, THROTTLES_BYTES, TaskWait,
     },
     records::{CgroupLifecycle, OomCommandLine, OomControl},
 };
@@ -112,6 +112,8 @@ pub static HISTOGRAMS: Array<Histogram> = Array::with_max_entries(1, 0);
 
 #[map]
 pub static TASK_WAITS: Array<TaskWait> = Array::with_max_entries(TASK_WAIT_ENTRIES, 0);
+#[map]
+pub static EPOCH: Array<Epoch> = Array::with_max_entries(1, 0);
 #[map]
 pub static RUN_HISTORIES: Array<RunHistory> = Array::with_max_entries(1, 0);
 #[map]

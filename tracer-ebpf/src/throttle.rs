@@ -52,7 +52,7 @@ pub extern "C" fn park(task: u64, slot: u32, cpu: u32) -> u32 {
         // Up to 6.17 one that goes to sleep comes here too, if its group is throttled just then.
         if entry.task == task.0 && task.wants_to_run() {
             entry.task |= TASK_PARKED;
-            entry.parked_cpu = u64::from(cpu);
+            entry.parked_cpu = cpu;
         }
     }
     for _ in 0..LEVELS {

@@ -26,11 +26,12 @@ use crate::{
     frozen,
     globals::{
         CFS_RQ_RQ, CFS_RQ_THROTTLE_COUNT, MEASURE_SWITCHES, MEASURE_THROTTLE, RQ_CLOCK,
-        SWITCH_HAS_STATE, TASK_CFS_RQ, TASK_CGROUPS, TASK_EXEC_RUNTIME, TASK_LAST_ARRIVAL,
-        TASK_LAST_QUEUED, TASK_NVCSW, TASK_PCOUNT, TASK_PID, TASK_RUN_DELAY, TASK_STATE,
-        TASK_THROTTLED, present,
+        SWITCH_HAS_STATE, TASK_CFS_RQ, TASK_CGROUPS, TASK_EXEC_RUNTIME, TASK_GROUP,
+        TASK_LAST_ARRIVAL, TASK_LAST_QUEUED, TASK_NVCSW, TASK_PCOUNT, TASK_PID, TASK_RUN_DELAY,
+        TASK_STATE, TASK_THROTTLED, present,
     },
     maps::{CPU_STATES, SLOTS, TASK_WAITS},
+    parallelism,
     read::direct,
     slots::{cgroup_id_of, counts, record, slot_of},
     throttle, throttled_waits, waits,
@@ -57,6 +58,7 @@ fn on_switch(ctx: &BtfTracePointContext) {
 
     let prev_pid = direct::u32(prev, TASK_PID.load());
     let mut prev_slot = SLOT_NONE;
+    state.wants_on = 0;
     let arrival_seen = state.pid == prev_pid;
     if prev_pid != 0 {
         prev_slot = leave(ctx, prev, prev_pid, cpu, state);
@@ -73,6 +75,13 @@ fn on_switch(ctx: &BtfTracePointContext) {
         };
     }
 
+    // `prev` still belongs to the epoch before, `next` to the new one.
+    if MEASURE_SWITCHES.load() == 1
+        && let Some(epoch) = parallelism::epoch()
+        && epoch.number != epoch.begun
+    {
+        parallelism::begin(clock_of(prev));
+    }
     let next_pid = direct::u32(next, TASK_PID.load());
     if next_pid != 0 {
         enter(next, next_pid, prev_slot, cpu, state);
@@ -86,6 +95,25 @@ fn on_switch(ctx: &BtfTracePointContext) {
         waits::remember(cpu, state.slices, prev_slot, state.slice_began);
         state.slices = state.slices.wrapping_add(1);
         state.slice_began = clock_of(if next_pid != 0 { next } else { prev });
+    }
+
+    if MEASURE_SWITCHES.load() == 1 && next_pid != 0 {
+        if state.wants_on != 0
+            && !is_parked(prev)
+            && let Some(counts) = counts(prev_slot, cpu)
+        {
+            if state.slot == prev_slot {
+                counts.preempted_by_own = counts.preempted_by_own.wrapping_add(1);
+            } else {
+                counts.preempted_by_others = counts.preempted_by_others.wrapping_add(1);
+            }
+        }
+        let clock = clock_of(next);
+        if parallelism::is_due(state.looked, clock) {
+            state.looked = clock;
+            let group = as_number(state, direct::u64(next, TASK_GROUP.load()));
+            parallelism::look(state.slot, group);
+        }
     }
 
     if MEASURE_THROTTLE.load() == 1 {
@@ -110,7 +138,7 @@ fn on_switch(ctx: &BtfTracePointContext) {
     }
 }
 
-/// `prev` leaves the CPU: its switch and its slice.
+/// `prev` leaves the CPU: its switch and its slice. Returns its slot.
 #[inline(always)]
 fn leave(ctx: &BtfTracePointContext, prev: u64, pid: u32, cpu: u32, state: &mut CpuState) -> u32 {
     let known = state.pid == pid;
@@ -122,6 +150,9 @@ fn leave(ctx: &BtfTracePointContext, prev: u64, pid: u32, cpu: u32, state: &mut 
     };
     if MEASURE_SWITCHES.load() == 0 {
         return slot;
+    }
+    if began_before_epoch(prev) {
+        parallelism::left(slot, pid, as_number(state, prev));
     }
     if let Some(counts) = counts(slot, cpu) {
         let voluntary = if known {
@@ -141,6 +172,8 @@ fn leave(ctx: &BtfTracePointContext, prev: u64, pid: u32, cpu: u32, state: &mut 
             counts.voluntary += 1;
         } else {
             counts.involuntary += 1;
+            // Through memory: there is no room for it on the stack.
+            state.wants_on = 1;
         }
         let ran = if known {
             direct::u64(prev, TASK_EXEC_RUNTIME.load()).wrapping_sub(state.exec_start_ns)
@@ -177,7 +210,6 @@ fn missed_arrival(
             let wait = run_delay.wrapping_sub(before);
             if (wait as i64) > 0 {
                 counts.wait_ns += wait;
-                counts.waits += 1;
                 record(slot, HIST_RUN_QUEUE_WAIT, wait);
                 note(entry, task, run_delay);
             }
@@ -203,6 +235,10 @@ fn enter(next: u64, pid: u32, prev_slot: u32, cpu: u32, state: &mut CpuState) {
         frozen::end(slot);
     }
     if MEASURE_SWITCHES.load() == 1 {
+        // Before its own entry is written.
+        if began_before_epoch(next) {
+            parallelism::first(slot, pid, as_number(state, next));
+        }
         wait_of(next, pid, slot, prev_slot, cpu, state);
         state.exec_start_ns = direct::u64(next, TASK_EXEC_RUNTIME.load());
         state.voluntary_start = direct::u64(next, TASK_NVCSW.load());
@@ -267,7 +303,7 @@ fn wait_of(next: u64, pid: u32, slot: u32, prev_slot: u32, cpu: u32, state: &mut
         if (elsewhere as i64) > 0 {
             wait += elsewhere;
             if parked {
-                let there = entry.parked_cpu as u32;
+                let there = entry.parked_cpu;
                 throttled +=
                     throttled_waits::moved_while_held(task, slot, elsewhere, queued, there);
             }
@@ -280,8 +316,16 @@ fn wait_of(next: u64, pid: u32, slot: u32, prev_slot: u32, cpu: u32, state: &mut
     if let Some(counts) = counts(slot, cpu) {
         counts.wait_ns += wait - throttled;
         counts.throttled_wait_ns += throttled;
-        counts.waits += 1;
         record(slot, HIST_RUN_QUEUE_WAIT, wait - throttled);
+    }
+}
+
+/// Whether `task` was last put on a CPU before the epoch began.
+#[inline(always)]
+fn began_before_epoch(task: u64) -> bool {
+    match parallelism::epoch() {
+        Some(epoch) => direct::u64(task, TASK_LAST_ARRIVAL.load()) < epoch.began,
+        None => false,
     }
 }
 

@@ -28,7 +28,8 @@ impl Totals {
         sum.cpu_time_ns = sum.cpu_time_ns.wrapping_add(cpu.cpu_time_ns);
         sum.wait_ns = sum.wait_ns.wrapping_add(cpu.wait_ns);
         sum.throttled_wait_ns = sum.throttled_wait_ns.wrapping_add(cpu.throttled_wait_ns);
-        sum.waits = sum.waits.wrapping_add(cpu.waits);
+        sum.preempted_by_own = sum.preempted_by_own.wrapping_add(cpu.preempted_by_own);
+        sum.preempted_by_others = (sum.preempted_by_others).wrapping_add(cpu.preempted_by_others);
         sum.wait_own_ns = sum.wait_own_ns.wrapping_add(cpu.wait_own_ns);
         sum.wait_others_ns = sum.wait_others_ns.wrapping_add(cpu.wait_others_ns);
     }
@@ -49,8 +50,14 @@ impl Totals {
                 .saturating_sub(before.slot.ancestor_wait_ns),
             wait_own_ns: now.wait_own_ns.saturating_sub(then.wait_own_ns),
             wait_others_ns: now.wait_others_ns.saturating_sub(then.wait_others_ns),
-            waits: now.waits.saturating_sub(then.waits),
+            preempted_by_own: now.preempted_by_own.wrapping_sub(then.preempted_by_own),
+            preempted_by_others: (now.preempted_by_others).wrapping_sub(then.preempted_by_others),
             threads: None,
+            threads_ran: self
+                .slot
+                .threads_ran
+                .saturating_sub(before.slot.threads_ran),
+            peaks: None,
         }
     }
 
@@ -97,7 +104,7 @@ mod tests {
     fn cpus_add_up_and_differences_are_of_one_interval() {
         let cpu = SlotCpu {
             voluntary: 2,
-            waits: 3,
+            preempted_by_own: u32::MAX,
             wait_ns: 50,
             ..SlotCpu::default()
         };
@@ -107,7 +114,10 @@ mod tests {
         now.add_cpu(&cpu);
         assert_eq!(now.cpus.voluntary, 4);
         let sched = now.sched_since(&before);
-        assert_eq!((sched.voluntary, sched.waits, sched.wait_ns), (2, 3, 50));
-        assert_eq!(before.sched_since(&now), SchedStats::default());
+        assert_eq!((sched.voluntary, sched.wait_ns), (2, 50));
+        assert_eq!(sched.preempted_by_own, u32::MAX, "counts wrap");
+        let mut back = before.sched_since(&now);
+        back.preempted_by_own = 0;
+        assert_eq!(back, SchedStats::default());
     }
 }

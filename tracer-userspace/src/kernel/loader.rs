@@ -3,6 +3,8 @@
 //! Everything lives as long as [`Tracer`]: programs are attached by links that the kernel drops
 //! with this process, so nothing stays behind after a SIGKILL. Nothing is pinned.
 
+mod counts;
+
 use std::{
     os::fd::{AsFd, AsRawFd},
     time::Instant,
@@ -20,7 +22,9 @@ use aya::{
 use thiserror::Error;
 use tracer_common::{
     counters,
-    maps::{self, CACHE_LINES, HISTOGRAMS, Histogram, OpenThrottle, Slot, SlotCpu},
+    maps::{
+        self, CACHE_LINES, CpuState, Epoch, HISTOGRAMS, Histogram, OpenThrottle, Slot, SlotCpu,
+    },
 };
 
 /// What can go wrong between the object and attached programs.
@@ -111,6 +115,10 @@ pub struct Tracer {
     pub histograms: Array<MapData, Histogram>,
     /// What the programs count of themselves.
     counters: Array<MapData, [u64; counters::COUNTERS as usize]>,
+    /// What each CPU runs.
+    cpu_states: Array<MapData, CpuState>,
+    epochs: Array<MapData, Epoch>,
+    epoch: u32,
     /// Run queues that are throttled now.
     pub open_throttles: HashMap<MapData, u64, OpenThrottle>,
     /// How long slots waited for each other, see [`tracer_common::maps::neighbour_key`].
@@ -175,6 +183,9 @@ impl Tracer {
             slot_counts,
             histograms: take(&mut ebpf, maps::HISTOGRAMS_MAP)?,
             counters: take(&mut ebpf, maps::COUNTERS_MAP)?,
+            cpu_states: take(&mut ebpf, maps::CPU_STATES)?,
+            epochs: take(&mut ebpf, maps::EPOCH)?,
+            epoch: 0,
             open_throttles: take(&mut ebpf, maps::OPEN_THROTTLES)?,
             neighbours: take(&mut ebpf, maps::NEIGHBOURS)?,
             ebpf,
@@ -246,23 +257,6 @@ impl Tracer {
         let fd = program.fd().ok()?.as_fd().as_raw_fd();
         let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
         Some(ProgramCost::parse(&text))
-    }
-
-    /// What all CPUs count for a slot together.
-    pub fn slot(&self, slot: u32) -> Slot {
-        self.slots_mapped.get(slot as usize).unwrap_or_default()
-    }
-
-    /// What one CPU counts for a slot.
-    pub fn slot_cpu(&self, slot: u32, cpu: u32) -> SlotCpu {
-        let index = slot as usize * self.cpus as usize + cpu as usize;
-        self.slot_cpus.get(index).unwrap_or_default()
-    }
-
-    /// One counter of [`tracer_common::counters`].
-    pub fn counter(&self, counter: u32) -> u64 {
-        let cells = self.counters.get(&0, 0).unwrap_or_default();
-        cells.get(counter as usize).copied().unwrap_or(0)
     }
 }
 

@@ -3,7 +3,7 @@
 use tracer_common::counters::COUNTERS;
 use tracer_common::globals::OFFSETS;
 use tracer_common::maps::{
-    self, CACHE_LINES, CacheLine, CpuState, EVENTS_BYTES, Frozen, HASH_ENTRIES, HISTOGRAMS,
+    self, CACHE_LINES, CacheLine, CpuState, EVENTS_BYTES, Epoch, Frozen, HASH_ENTRIES, HISTOGRAMS,
     Histogram, KILLS, LastThrottle, MAX_ENDS, NEIGHBOUR_ENTRIES, OpenThrottle, RunHistory, Slot,
     SlotCpu, TASK_WAIT_ENTRIES, THROTTLES_BYTES, TaskWait, lru_entries,
 };
@@ -126,6 +126,7 @@ impl MemoryBounds {
                 u64::from(TASK_WAIT_ENTRIES),
                 size_of::<TaskWait>(),
             ),
+            array(maps::EPOCH, 1, size_of::<Epoch>()),
             array(maps::RUN_HISTORIES, cpus, size_of::<RunHistory>()),
             hash(maps::NEIGHBOURS, lru(NEIGHBOUR_ENTRIES), 8, 8),
             array("COVERS", cpus, 72),

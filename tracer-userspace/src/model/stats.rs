@@ -55,13 +55,45 @@ pub struct SchedStats {
     /// Part of `wait_ns`, in nanoseconds, in which the CPU ran something else. What neither part has
     /// was spent waking an idle CPU up, or before the thread was moved.
     pub wait_others_ns: u64,
-    /// Waits that ended.
-    pub waits: u64,
+    /// Involuntary switches, not for the end of a quota, to another thread of the container.
+    pub preempted_by_own: u32,
+    /// The same to somebody else's thread.
+    pub preempted_by_others: u32,
     /// Threads in the cgroup at the interval's end, where it could be read.
     pub threads: Option<u64>,
+    /// Threads that ran, each counted once.
+    pub threads_ran: u64,
+    /// Most threads at a time, where it was looked.
+    pub peaks: Option<ThreadPeaks>,
+}
+
+/// Most threads at a time, of those moments at which it was looked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadPeaks {
+    /// That ran.
+    pub running: u32,
+    /// That ran or wanted to.
+    pub runnable: u32,
+}
+
+impl ThreadPeaks {
+    /// Of two cgroups of a container: at least the larger one.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            running: self.running.max(other.running),
+            runnable: self.runnable.max(other.runnable),
+        }
+    }
 }
 
 impl SchedStats {
+    /// Context switches for each second on a CPU; `None` where there was no time on one.
+    pub fn switches_per_cpu_second(&self) -> Option<f64> {
+        let switches = self.voluntary.saturating_add(self.involuntary);
+        (self.cpu_time_ns > 0).then(|| switches as f64 / (self.cpu_time_ns as f64 / 1e9))
+    }
+
     /// Threads that ran at a time, on average over `interval_ns`. Not a number for an interval
     /// without length.
     pub fn threads_running(&self, interval_ns: u64) -> f64 {

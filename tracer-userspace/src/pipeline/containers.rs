@@ -250,7 +250,13 @@ fn add(sum: &mut ContainerStats, activity: &Activity) {
     a.ancestor_wait_ns += b.ancestor_wait_ns;
     a.wait_own_ns += b.wait_own_ns;
     a.wait_others_ns += b.wait_others_ns;
-    a.waits += b.waits;
+    a.preempted_by_own = a.preempted_by_own.saturating_add(b.preempted_by_own);
+    a.preempted_by_others = (a.preempted_by_others).saturating_add(b.preempted_by_others);
+    a.threads_ran += b.threads_ran;
+    a.peaks = match (a.peaks, b.peaks) {
+        (Some(one), Some(other)) => Some(one.and(other)),
+        (one, other) => one.or(other),
+    };
     let (a, b): (&mut ThrottleStats, &ThrottleStats) = (&mut sum.throttle, &activity.throttle);
     a.summed_ns += b.summed_ns;
     a.frozen_ns = a.frozen_ns.zip(b.frozen_ns).map(|(a, b)| a + b);

@@ -6,9 +6,11 @@ use anyhow::{Context, Result};
 use tracer_common::{
     log_linear::BUCKETS,
     maps::{
-        HIST_FROZEN_TIME, HIST_ON_CPU_SLICE, HIST_RUN_QUEUE_WAIT, HIST_THROTTLED_INTERVAL,
-        HISTOGRAMS, Histogram as Counts, SLOT_FLAG_CONTAINER, SLOT_UNKNOWN,
+        CpuState, HIST_FROZEN_TIME, HIST_ON_CPU_SLICE, HIST_RUN_QUEUE_WAIT,
+        HIST_THROTTLED_INTERVAL, HISTOGRAMS, Histogram as Counts, SLOT_FLAG_CONTAINER,
+        SLOT_UNKNOWN,
     },
+    peaks,
 };
 
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
     kernel::loader::Tracer,
     model::{
         identity::CgroupKey,
-        stats::{IntervalHistograms, SchedStats, ThrottleStats},
+        stats::{IntervalHistograms, SchedStats, ThreadPeaks, ThrottleStats},
     },
 };
 
@@ -71,6 +73,8 @@ pub struct SlotTable {
     leaving: Vec<(u64, u32)>,
     /// What the map of neighbours had when it was last read.
     neighbours: HashMap<u64, u64>,
+    /// What each CPU ran when the slots were last read.
+    cpus: Vec<CpuState>,
 }
 
 /// How long one cgroup waited for another, in nanoseconds.
@@ -91,6 +95,7 @@ impl SlotTable {
             slot_of: HashMap::new(),
             leaving: Vec::new(),
             neighbours: HashMap::new(),
+            cpus: Vec::new(),
         }
     }
 
@@ -230,15 +235,34 @@ impl SlotTable {
             .count()
     }
 
+    /// Threads of each slot that have been on their CPU since the last reading, which the programs
+    /// count as they leave.
+    fn staying(&mut self, tracer: &Tracer) -> HashMap<u32, u64> {
+        let now: Vec<_> = (0..tracer.cpus).map(|cpu| tracer.cpu_state(cpu)).collect();
+        let mut staying = HashMap::new();
+        for (now, before) in now.iter().zip(&self.cpus) {
+            let of_turn = |state: &CpuState| (state.slot, state.pid, state.exec_start_ns);
+            if now.pid != 0 && of_turn(now) == of_turn(before) {
+                *staying.entry(now.slot).or_default() += 1;
+            }
+        }
+        self.cpus = now;
+        staying
+    }
+
     /// Reads every slot and hands what changed to `take`.
     pub fn read(&mut self, tracer: &Tracer, mut take: impl FnMut(Activity)) {
+        let staying = self.staying(tracer);
         for (&number, slot) in &mut self.slots {
             let Some(cgroup) = slot.cgroup else { continue };
             let totals = read_totals(tracer, number);
             if totals.cpus == slot.totals.cpus && !throttling_changed(&totals, &slot.totals) {
                 continue;
             }
-            let sched = totals.sched_since(&slot.totals);
+            let mut sched = totals.sched_since(&slot.totals);
+            sched.threads_ran += staying.get(&number).copied().unwrap_or(0);
+            let peaks = peaks::of(totals.slot.peaks, tracer.epoch());
+            sched.peaks = peaks.map(|(running, runnable)| ThreadPeaks { running, runnable });
             let throttle = totals.throttle_since(&slot.totals);
             slot.totals = totals;
             let mut histograms = IntervalHistograms::default();

@@ -163,6 +163,7 @@ impl Pipeline {
         // What happened while it was being set up belongs to no interval.
         self.slots.read(&self.tracer, |_| {});
         self.slots.read_neighbours(&self.tracer);
+        self.tracer.begin_epoch();
         self.containers.start(&self.index, &self.files);
         self.interval_began_ns = now;
         self.sample_memory(now);
@@ -318,6 +319,7 @@ impl Pipeline {
             &self.files,
             interval_ns,
         );
+        self.tracer.begin_epoch();
         self.tell_stats(all, interval_ns, now, outputs)?;
         Ok(now)
     }

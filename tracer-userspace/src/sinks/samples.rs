@@ -20,7 +20,8 @@ use crate::model::oom::{
 };
 use crate::model::plan::{PlanSummary, SignalPlan};
 use crate::model::stats::{
-    Burst, ContainerStats, IntervalHistograms, MemoryStats, Neighbour, SchedStats, ThrottleStats,
+    Burst, ContainerStats, IntervalHistograms, MemoryStats, Neighbour, SchedStats, ThreadPeaks,
+    ThrottleStats,
 };
 use crate::model::throttle::ThrottleEvent;
 use crate::sinks::wall_clock::WallClock;
@@ -163,7 +164,13 @@ pub fn stats() -> ContainerStats {
             ancestor_wait_ns: 100_000_000,
             wait_own_ns: 3_500_000,
             wait_others_ns: 2_000_000,
-            waits: 3,
+            preempted_by_own: 60,
+            preempted_by_others: 30,
+            threads_ran: 11,
+            peaks: Some(ThreadPeaks {
+                running: 2,
+                runnable: 8,
+            }),
             threads: Some(9),
         },
         throttle: ThrottleStats {

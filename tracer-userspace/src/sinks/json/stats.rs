@@ -16,9 +16,9 @@ pub fn write<M: SerializeMap>(
 ) -> Result<(), M::Error> {
     identity::write(fields, &stats.container)?;
     fields.put("interval_ns", &stats.interval_ns)?;
-    sched(fields, &stats.sched, stats.interval_ns)?;
     let histograms = &stats.histograms;
     let wait = &histograms.run_queue_wait;
+    sched(fields, &stats.sched, stats.interval_ns, wait.count())?;
     fields.maybe("sched.run_queue.p50_ns", wait.quantile(0.5))?;
     fields.maybe("sched.run_queue.p90_ns", wait.quantile(0.9))?;
     fields.maybe("sched.run_queue.p99_ns", wait.quantile(0.99))?;
@@ -50,6 +50,7 @@ fn sched<M: SerializeMap>(
     fields: &mut Fields<M>,
     sched: &SchedStats,
     interval_ns: u64,
+    waits: u64,
 ) -> Result<(), M::Error> {
     let per_second = |count: u64| count as f64 / (interval_ns as f64 / 1e9);
     fields.put("sched.context_switches.voluntary", &sched.voluntary)?;
@@ -62,6 +63,17 @@ fn sched<M: SerializeMap>(
         "sched.context_switches.involuntary_per_second",
         per_second(sched.involuntary),
     )?;
+    if let Some(rate) = sched.switches_per_cpu_second() {
+        fields.float("sched.context_switches.per_cpu_second", rate)?;
+    }
+    fields.put(
+        "sched.context_switches.preempted_by_own",
+        &sched.preempted_by_own,
+    )?;
+    fields.put(
+        "sched.context_switches.preempted_by_others",
+        &sched.preempted_by_others,
+    )?;
     fields.put("sched.cpu_time_ns", &sched.cpu_time_ns)?;
     fields.maybe("sched.threads", sched.threads)?;
     fields.float("sched.threads_running", sched.threads_running(interval_ns))?;
@@ -69,8 +81,13 @@ fn sched<M: SerializeMap>(
         "sched.threads_runnable",
         sched.threads_runnable(interval_ns),
     )?;
+    fields.put("sched.threads_ran", &sched.threads_ran)?;
+    if let Some(peaks) = sched.peaks {
+        fields.put("sched.threads_running_peak", &peaks.running)?;
+        fields.put("sched.threads_runnable_peak", &peaks.runnable)?;
+    }
     fields.put("sched.run_queue.wait_ns", &sched.wait_ns)?;
-    fields.put("sched.run_queue.count", &sched.waits)?;
+    fields.put("sched.run_queue.count", &waits)?;
     fields.put("sched.run_queue.wait_own_ns", &sched.wait_own_ns)?;
     fields.put("sched.run_queue.wait_others_ns", &sched.wait_others_ns)?;
     fields.put(

@@ -1,0 +1,95 @@
+//! How wide a container is: threads that ran, threads at a time, and who preempts whom. The truth is what
+//! the workload does; the kernel's counts of its threads are the referee of switches.
+
+use anyhow::{Context, Result, ensure};
+use limitscope_tests::{
+    agent::Agent,
+    cgroup::Cgroup,
+    events::{Events, Line},
+    workload::Workload,
+};
+use serde_json::Value;
+
+/// Runs threads that compute, and returns the lines of their cgroup, with what they say of themselves.
+fn spin(threads: usize, pin: &str) -> Result<(Vec<Line>, Value)> {
+    let cgroup = Cgroup::new("parallel")?;
+    let agent = Agent::start(&["--interval", "500ms"])?;
+    let count = threads.to_string();
+    let args = ["spin", "--threads", &count, "--ms", "3000", "--pin", pin];
+    let mut workload = Workload::start_in(&cgroup, &args)?;
+    let said = workload.run()?;
+    let events: Events = agent.stop()?.events;
+    let of_it = events.kind("container_stats").cgroup(&cgroup.path());
+    Ok((of_it.0, said))
+}
+
+/// The lines of intervals in which nothing began or ended.
+fn whole(lines: &[Line]) -> Result<&[Line]> {
+    ensure!(lines.len() >= 5, "{} intervals", lines.len());
+    Ok(&lines[1..lines.len() - 1])
+}
+
+fn sum(lines: &[Line], key: &str) -> Result<u64> {
+    lines.iter().map(|line| line.number(key)).sum()
+}
+
+/// Who preempted it is known of every switch that it did not want, as many as the kernel counts.
+fn check_preemptions(lines: &[Line], said: &Value) -> Result<(u64, u64)> {
+    let own = sum(lines, "sched.context_switches.preempted_by_own")?;
+    let others = sum(lines, "sched.context_switches.preempted_by_others")?;
+    let all = sum(lines, "sched.context_switches.involuntary")?;
+    println!("{own} by own threads, {others} by others, {all} in all");
+    assert_eq!(own + others, all);
+    let threads = said["threads"].as_array().context("threads")?;
+    let kernel = |thread: &Value| thread["counters"]["involuntary"].as_u64();
+    let counted: u64 = threads.iter().filter_map(kernel).sum();
+    ensure!(counted > 0, "nothing was counted: {said}");
+    // The first thread, which made the others, is in the cgroup too.
+    assert!(all >= counted, "{all} of the kernel's {counted}");
+    Ok((own, others))
+}
+
+#[test]
+fn threads_that_share_a_cpu_are_many_and_run_one_at_a_time() -> Result<()> {
+    let (lines, said) = spin(8, "together")?;
+    for line in whole(&lines)? {
+        assert_eq!(line.number("sched.threads_ran")?, 8, "{}", line.value);
+        assert_eq!(line.number("sched.threads_running_peak")?, 1);
+        assert_eq!(line.number("sched.threads_runnable_peak")?, 8);
+    }
+    let (own, others) = check_preemptions(&lines, &said)?;
+    // How much else runs on the machine is not known.
+    assert!(own > 0, "{others} by others");
+    Ok(())
+}
+
+#[test]
+fn threads_that_never_leave_their_cpus_have_run() -> Result<()> {
+    let cpus = std::thread::available_parallelism()?.get().min(2);
+    let (lines, said) = spin(cpus, "apart")?;
+    for line in whole(&lines)? {
+        let threads = cpus as u64;
+        assert_eq!(line.number("sched.threads_ran")?, threads, "{}", line.value);
+        assert_eq!(line.number("sched.threads_running_peak")?, threads);
+        assert_eq!(line.number("sched.threads_runnable_peak")?, threads);
+    }
+    let (own, _) = check_preemptions(&lines, &said)?;
+    // The one that made them may share a CPU with one of them for a moment.
+    assert!(own <= 2, "{own} by own threads");
+    Ok(())
+}
+
+#[test]
+fn threads_that_come_and_go_are_counted_once_each() -> Result<()> {
+    let cgroup = Cgroup::new("parallel")?;
+    let agent = Agent::start(&["--interval", "10s"])?;
+    let args = ["spin", "--threads", "50", "--ms", "2"];
+    let mut workload = Workload::start_in(&cgroup, &args)?;
+    workload.run()?;
+    let events = agent.stop()?.events;
+    let lines = events.kind("container_stats").cgroup(&cgroup.path());
+    // The one that made them had run before it was moved here, and counts there.
+    let stats = lines.only()?;
+    assert_eq!(stats.number("sched.threads_ran")?, 50, "{}", stats.value);
+    Ok(())
+}
