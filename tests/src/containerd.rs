@@ -12,16 +12,15 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::{
-    cri::{
-        ContainerConfig, ContainerMetadata, ContainerSecurity, ContainerStatus, CreateContainer,
-        Cri, EXITED, Empty, Image, LinuxContainer, LinuxPod, NamespaceOption, PodConfig, PodId,
-        PodMetadata, Pods, Resources, RunPod, SandboxSecurity, StopContainer,
-    },
+    cri::{ContainerStatus, Cri, EXITED, Empty, Resources, StopContainer},
     daemon::Daemon,
     image,
     parents::Parents,
+    pods,
     wait::{self, PATIENCE},
 };
+
+pub use pods::{NAMESPACE, Pod};
 
 /// The image of every container.
 pub const IMAGE: &str = "localhost/limitscope-test:1";
@@ -40,23 +39,6 @@ pub struct Containerd {
     pods: Vec<String>,
     parents: Parents,
 }
-
-/// A pod with what it takes to make containers in it.
-#[derive(Clone, Debug)]
-pub struct Pod {
-    /// Id of its own container.
-    pub id: String,
-    /// `k8s.pod.name`.
-    pub name: String,
-    /// `k8s.pod.uid`.
-    pub uid: String,
-    /// Its cgroup.
-    pub cgroup: String,
-    config: PodConfig,
-}
-
-/// `k8s.namespace.name` of all pods.
-pub const NAMESPACE: &str = "lst-shop";
 
 impl Containerd {
     /// Starts it and imports the images.
@@ -157,40 +139,12 @@ impl Containerd {
 
     /// Makes a pod as kubelet does; `number` makes its uid.
     pub fn pod(&mut self, name: &str, number: u32) -> Result<Pod> {
-        let uid = format!("6f1c0a2e-0000-4000-8000-{number:012x}");
+        let uid = pods::uid(number);
         let cgroup = format!("/kubepods/burstable/pod{uid}");
-        let labels = [
-            ("io.kubernetes.pod.name", name),
-            ("io.kubernetes.pod.namespace", NAMESPACE),
-            ("io.kubernetes.pod.uid", &uid),
-        ];
-        let config = PodConfig {
-            metadata: Some(PodMetadata {
-                name: name.to_owned(),
-                uid: uid.clone(),
-                namespace: NAMESPACE.to_owned(),
-            }),
-            log_directory: self.dir().join("logs").join(name).display().to_string(),
-            labels: texts(&labels),
-            linux: Some(LinuxPod {
-                cgroup_parent: cgroup.clone(),
-                security: Some(SandboxSecurity {
-                    namespaces: Some(namespaces()),
-                }),
-            }),
-        };
-        let question = RunPod {
-            config: Some(config.clone()),
-        };
-        let answer: PodId = self.cri()?.call("RunPodSandbox", question)?;
-        self.pods.push(answer.id.clone());
-        Ok(Pod {
-            id: answer.id,
-            name: name.to_owned(),
-            uid,
-            cgroup,
-            config,
-        })
+        let logs = self.dir().join("logs");
+        let pod = Pod::run(&self.cri()?, name, number, cgroup, &logs)?;
+        self.pods.push(pod.id.clone());
+        Ok(pod)
     }
 
     /// Makes and starts a container; returns its id.
@@ -202,44 +156,7 @@ impl Containerd {
         resources: &Resources,
         command: &[&str],
     ) -> Result<String> {
-        let cri = self.cri()?;
-        let labels = [
-            ("io.kubernetes.container.name", name),
-            ("io.kubernetes.pod.name", &pod.name),
-            ("io.kubernetes.pod.namespace", NAMESPACE),
-            ("io.kubernetes.pod.uid", &pod.uid),
-        ];
-        let count = attempt.to_string();
-        let config = ContainerConfig {
-            metadata: Some(ContainerMetadata {
-                name: name.to_owned(),
-                attempt,
-            }),
-            image: Some(Image {
-                image: IMAGE.to_owned(),
-            }),
-            command: command.iter().map(|&word| word.to_owned()).collect(),
-            labels: texts(&labels),
-            annotations: texts(&[("io.kubernetes.container.restartCount", &count)]),
-            log_path: format!("{name}-{attempt}.log"),
-            linux: Some(LinuxContainer {
-                resources: Some(Resources {
-                    oom_score_adj: 500,
-                    ..resources.clone()
-                }),
-                security: Some(ContainerSecurity {
-                    namespaces: Some(namespaces()),
-                }),
-            }),
-        };
-        let question = CreateContainer {
-            pod: pod.id.clone(),
-            config: Some(config),
-            pod_config: Some(pod.config.clone()),
-        };
-        let made: PodId = cri.call("CreateContainer", question)?;
-        let _: Empty = cri.call("StartContainer", made.clone())?;
-        Ok(made.id)
+        pod.container(&self.cri()?, name, attempt, resources, command)
     }
 
     /// What containerd says of a container.
@@ -271,12 +188,8 @@ impl Containerd {
         if self.daemon.is_some() {
             let cri = self.cri()?;
             // A kubelet has made pods, too.
-            let all: Pods = cri.call("ListPodSandbox", Empty {})?;
             self.pods.clear();
-            for PodId { id } in all.items {
-                let _: Empty = cri.call("StopPodSandbox", PodId { id: id.clone() })?;
-                let _: Empty = cri.call("RemovePodSandbox", PodId { id })?;
-            }
+            pods::remove_all(&cri)?;
         }
         self.down()?;
         if let Some(dir) = self.dir.take() {
@@ -313,16 +226,6 @@ fn serves(dir: &Path) -> Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// The machine's network (there is no other), and its own processes.
-const fn namespaces() -> NamespaceOption {
-    NamespaceOption { network: 2, pid: 1 }
-}
-
-fn texts(pairs: &[(&str, &str)]) -> std::collections::HashMap<String, String> {
-    let owned = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
-    pairs.iter().map(owned).collect()
 }
 
 /// Without networks, without what needs more rights than a test has.

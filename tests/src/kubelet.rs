@@ -52,26 +52,48 @@ pub struct Kubelet {
 impl Kubelet {
     /// Starts both.
     pub fn start() -> Result<Self> {
-        let binary = env::var_os("LIMITSCOPE_KUBELET").context(REMEDY)?;
-        let dir = tempfile::Builder::new()
-            .prefix("limitscope-kubelet-")
-            .tempdir_in("/var/tmp")?;
+        let dir = folder()?;
         hide_places(dir.path())?;
+        let containerd = Containerd::start()?;
+        let socket = containerd.socket();
+        Self::with(dir, Some(containerd), &socket, CONFIG, &[])
+    }
+
+    /// Starts one that has this machine for itself, with the containerd that listens at `socket`, and
+    /// systemd make its cgroups. There may be no network: its node has the address `address`.
+    pub fn of_machine(socket: &Path, address: &str) -> Result<Self> {
+        let config = CONFIG
+            .replace("cgroupDriver: cgroupfs", "cgroupDriver: systemd")
+            .replace(
+                "protectKernelDefaults: true",
+                "protectKernelDefaults: false",
+            );
+        Self::with(folder()?, None, socket, &config, &[("node-ip", address)])
+    }
+
+    fn with(
+        dir: TempDir,
+        containerd: Option<Containerd>,
+        socket: &Path,
+        config: &str,
+        more: &[(&str, &str)],
+    ) -> Result<Self> {
+        let binary = env::var_os("LIMITSCOPE_KUBELET").context(REMEDY)?;
         let mut kubelet = Self {
             daemon: None,
-            containerd: Some(Containerd::start()?),
+            containerd,
             port: free_port()?,
             dir: Some(dir),
         };
         let dir = kubelet.dir().to_owned();
         fs::create_dir(dir.join("manifests"))?;
-        let config = CONFIG
+        let config = config
             .replace("@DIR@", &dir.display().to_string())
             .replace("@PORT@", &kubelet.port.to_string())
             .replace("@TLS_PORT@", &free_port()?.to_string());
         fs::write(dir.join("config.yaml"), config)?;
         let mut command = Command::new(binary);
-        let endpoint = format!("unix://{}", kubelet.containerd()?.socket().display());
+        let endpoint = format!("unix://{}", socket.display());
         for (option, value) in [
             ("config", dir.join("config.yaml").display().to_string()),
             ("root-dir", dir.join("root").display().to_string()),
@@ -83,6 +105,10 @@ impl Kubelet {
         ] {
             command.arg(format!("--{option}={value}"));
         }
+        command.args(
+            more.iter()
+                .map(|(option, value)| format!("--{option}={value}")),
+        );
         kubelet.daemon = Some(Daemon::start("kubelet", &mut command, &dir, REMEDY)?);
         wait::until("the kubelet's answer", Duration::from_mins(1), || {
             let daemon = kubelet.daemon.as_mut().context("just started")?;
@@ -153,6 +179,13 @@ impl Drop for Kubelet {
             assert!(thread::panicking(), "{error:#}");
         }
     }
+}
+
+fn folder() -> Result<TempDir> {
+    let folder = tempfile::Builder::new()
+        .prefix("limitscope-kubelet-")
+        .tempdir_in("/var/tmp");
+    folder.context("making the kubelet's folder")
 }
 
 /// Puts folders and files of the test over places that a kubelet and its runtime write to.

@@ -60,6 +60,16 @@ impl Listener {
         self.agent.wait_from(self.from, what, PATIENCE, is)
     }
 
+    /// Waits for a line for at most `patience`.
+    pub fn wait_for_within(
+        &self,
+        what: &str,
+        patience: Duration,
+        is: impl Fn(&Line) -> bool,
+    ) -> Result<Line> {
+        self.agent.wait_from(self.from, what, patience, is)
+    }
+
     /// Everything up to now, for which it waits: all counts of now are in the next interval that
     /// begins to be read, and all records of now are read before the end of another one. Checks
     /// every line, and that nothing was lost.

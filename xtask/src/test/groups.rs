@@ -17,6 +17,8 @@ pub enum Group {
     Kubernetes,
     /// Tests on the live kernel in guests with other kernels; only where they are asked for
     Vm,
+    /// Tests with engines under systemd on cgroup v2 alone, in a guest; only where they are asked for
+    Systemd,
 }
 
 /// What a binary of the tests package that needs Docker is named with.
@@ -27,6 +29,9 @@ const CONTAINERS_PREFIX: &str = "containers";
 
 /// What one that needs a kubelet is named with.
 const KUBERNETES_PREFIX: &str = "kubernetes";
+
+/// What those are named with that need systemd as the first process: a guest runs them.
+const SYSTEMD_PREFIX: &str = "systemd";
 
 /// What those are named with that would harm the machine that they run on: only guests run them.
 const MACHINE_PREFIX: &str = "machine";
@@ -41,6 +46,7 @@ impl Group {
             Self::Containers => "containers",
             Self::Kubernetes => "kubernetes",
             Self::Vm => "vm",
+            Self::Systemd => "systemd",
         }
     }
 
@@ -54,10 +60,12 @@ impl Group {
                     CONTAINERS_PREFIX,
                     KUBERNETES_PREFIX,
                     MACHINE_PREFIX,
+                    SYSTEMD_PREFIX,
                 ];
                 !others.iter().any(|prefix| name.starts_with(prefix))
             }
             Self::Vm => name.starts_with(MACHINE_PREFIX),
+            Self::Systemd => name.starts_with(SYSTEMD_PREFIX),
             Self::Docker => name.starts_with(DOCKER_PREFIX),
             Self::Containers => name.starts_with(CONTAINERS_PREFIX),
             Self::Kubernetes => name.starts_with(KUBERNETES_PREFIX),
@@ -76,12 +84,13 @@ pub fn chosen(only: &[Group], with_long: bool, filtered: bool) -> Vec<Group> {
         Group::Containers,
         Group::Kubernetes,
         Group::Vm,
+        Group::Systemd,
     ]
     .into_iter()
     .filter(|group| match only {
         [] => match group {
             Group::Lint => !filtered,
-            Group::Kubernetes | Group::Vm => with_long,
+            Group::Kubernetes | Group::Vm | Group::Systemd => with_long,
             _ => true,
         },
         only => only.contains(group),
@@ -95,14 +104,16 @@ mod tests {
 
     #[test]
     fn groups_are_chosen() {
-        use Group::{Containers, Docker, Kubernetes, Lint, Privileged, Unit, Vm};
+        use Group::{Containers, Docker, Kubernetes, Lint, Privileged, Systemd, Unit, Vm};
         assert_eq!(
             chosen(&[], false, false),
             [Lint, Unit, Privileged, Docker, Containers]
         );
         assert_eq!(
             chosen(&[], true, false),
-            [Lint, Unit, Privileged, Docker, Containers, Kubernetes, Vm]
+            [
+                Lint, Unit, Privileged, Docker, Containers, Kubernetes, Vm, Systemd
+            ]
         );
         assert_eq!(
             chosen(&[], false, true),
@@ -122,6 +133,7 @@ mod tests {
             ("oom", Group::Privileged),
             ("machine", Group::Vm),
             ("machine_locked", Group::Vm),
+            ("systemd_engines", Group::Systemd),
         ] {
             for other in [
                 Group::Lint,
@@ -131,6 +143,7 @@ mod tests {
                 Group::Containers,
                 Group::Kubernetes,
                 Group::Vm,
+                Group::Systemd,
             ] {
                 assert_eq!(
                     other.has_test_file(file),

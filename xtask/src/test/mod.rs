@@ -43,6 +43,8 @@ pub struct Arguments {
     all: bool,
     #[command(flatten)]
     matrix: vm::Options,
+    #[command(flatten)]
+    systemd: vm::systemd::GuestOptions,
     /// Run only tests whose name contains this, and no lints
     filter: Option<String>,
 }
@@ -118,6 +120,12 @@ pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
             vm::run(&context, &arguments.matrix, tally);
         }));
     }
+    if groups.contains(&Group::Systemd) {
+        prepare_machine(&[Group::Systemd], &mut set_up);
+        tallies.push(timed(Group::Systemd, |tally| {
+            vm::systemd::run(&context, &arguments.systemd, tally);
+        }));
+    }
     tallies.insert(0, set_up);
     if context.filter.is_some() && tallies.iter().all(|tally| tally.ran() == 0) {
         tallies[0].fail("the filter matches no test".to_owned());
@@ -168,6 +176,7 @@ fn prepare_machine(groups: &[Group], tally: &mut Tally) {
         (Group::Kubernetes, packages::CONTAINERS),
         (Group::Kubernetes, packages::KUBERNETES),
         (Group::Vm, packages::GUESTS),
+        (Group::Systemd, packages::SYSTEMD_GUEST),
     ] {
         if groups.contains(&group) {
             for failure in packages::ensure(wanted) {

@@ -37,6 +37,11 @@ const VERSION_PACKAGE: &str = "k8s.io/kubernetes/vendor/k8s.io/component-base/ve
 const STORE: &str = "etcd";
 const STORE_PACKAGE: &str = "etcd-server";
 
+/// Where the kubelet is once it has been built.
+pub fn built(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("kubelet/kubelet")
+}
+
 /// Where the kubelet is, with the cluster's other programs beside it; they are built once, which takes
 /// some minutes.
 pub fn prepare(workspace: &Workspace) -> Result<PathBuf> {

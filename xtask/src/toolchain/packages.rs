@@ -117,6 +117,21 @@ pub const GUESTS: &[Wanted] = &[
     ),
 ];
 
+/// What the guest with systemd needs.
+pub const SYSTEMD_GUEST: &[Wanted] = &[
+    wanted(
+        "qemu-system-x86",
+        "qemu-system-x86_64",
+        "the guest with systemd is booted in it",
+    ),
+    wanted(
+        "busybox-static",
+        "busybox",
+        "the guest's first process is a script for it",
+    ),
+    wanted("e2fsprogs", "mke2fs", "the guest's disk is made with it"),
+];
+
 /// What the benchmark needs.
 pub const BENCHMARK: &[Wanted] = &[
     wanted(

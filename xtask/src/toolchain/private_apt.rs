@@ -134,6 +134,24 @@ impl PrivateApt {
         process::output(self.command("apt-get").args(["update", "--quiet"])).map(drop)
     }
 
+    /// Downloads packages with all that they depend on, verified, and tells where they are. For this
+    /// apt nothing is installed, so that it is whatever a new system would have to have, but for what
+    /// Debian takes as given.
+    pub fn download_with_dependencies(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        process::output(
+            self.command("apt-get")
+                .args(["install", "--yes", "--download-only", "--quiet"])
+                .arg("--no-install-recommends")
+                .args(packages),
+        )?;
+        let mut found: Vec<PathBuf> = fs::read_dir(self.folder.join("archives"))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|ending| ending == "deb"))
+            .collect();
+        found.sort();
+        Ok(found)
+    }
+
     /// Downloads exactly that version of a package, verified, and tells where it is.
     pub fn download(&self, package: &str, version: &str) -> Result<PathBuf> {
         process::output(

@@ -9,6 +9,7 @@ use std::{
 /// File type and rights, as in stat(2).
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
+const FILE: u32 = 0o100_644;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 
 /// Names and contents are padded to this.
@@ -48,6 +49,12 @@ impl<W: Write> Archive<W> {
     pub fn program(&mut self, path: &str, content: &[u8]) -> io::Result<()> {
         self.above(path)?;
         self.entry(path, PROGRAM, content, (0, 0))
+    }
+
+    /// A file that cannot be run.
+    pub fn file(&mut self, path: &str, content: &[u8]) -> io::Result<()> {
+        self.above(path)?;
+        self.entry(path, FILE, content, (0, 0))
     }
 
     /// A character device.

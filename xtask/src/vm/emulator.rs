@@ -18,58 +18,51 @@ use super::transcript::{Section, Transcript};
 
 pub const EMULATOR: &str = "qemu-system-x86_64";
 
-/// No KVM: it is not everywhere, and figures of two kinds of machines could not be compared.
+/// What all guests have. No KVM: it is not everywhere, and figures of two kinds of machines could not
+/// be compared.
 ///
 /// One thread takes turns at the CPUs: with a thread for each, QEMU 7.2 can miss that a kernel has
 /// patched its own code, as it does whenever a program is attached, and both CPUs then take the
-/// breakpoint of the patching for ever. `-cx16`: with it that version crashes kernels now and then.
-/// Vectors of an old model are cheap to emulate: `max` takes half as much time again.
-///
-/// The second memory node has no CPU and little memory, which tests use up.
-const MACHINE: [&str; 23] = [
+/// breakpoint of the patching for ever.
+const COMMON: [&str; 8] = [
     "-accel",
     "tcg,thread=single",
-    "-cpu",
-    "Nehalem,-cx16",
-    "-smp",
-    "2",
-    "-m",
-    "640M",
-    "-object",
-    "memory-backend-ram,id=most,size=512M",
-    "-numa",
-    "node,memdev=most,cpus=0-1",
-    "-object",
-    "memory-backend-ram,id=little,size=128M",
-    "-numa",
-    "node,memdev=little",
     "-display",
     "none",
     "-nodefaults",
     "-net",
     "none",
     "-no-reboot",
-    "-serial",
-    // The first serial port's file follows.
 ];
 
-/// `no_timer_check`: a guest that has to wait for a CPU would fail the kernel's test of its timer.
-/// `rootfstype=ramfs`: pages of ramfs are page cache like a disk's, those of tmpfs, the other
-/// choice, count as shared memory. The second half is what a guest can do without: checks of the
-/// kernel's own and waits for them, a fifth of all CPU time.
-const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check \
-                            rootfstype=ramfs rdinit=/init \
-                            init_on_alloc=0 hardened_usercopy=off kfence.sample_interval=0 \
-                            rcupdate.rcu_expedited=1 cryptomgr.notests audit=0 nowatchdog";
+/// The model of the CPUs. `-cx16`: with it QEMU 7.2 crashes kernels now and then. Vectors of an old
+/// model are cheap to emulate: `max` takes half as much time again.
+pub const CPU: &str = "Nehalem,-cx16";
 
-/// A guest that says nothing for so long hangs: no test is silent for half of it.
-const SILENCE: Duration = Duration::from_mins(2);
+/// `no_timer_check`: a guest that has to wait for a CPU would fail the kernel's test of its timer. The
+/// rest is what a guest can do without: checks of the kernel's own and waits for them, a fifth of all
+/// CPU time.
+const COMMON_COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check \
+                                   init_on_alloc=0 hardened_usercopy=off \
+                                   kfence.sample_interval=0 rcupdate.rcu_expedited=1 \
+                                   cryptomgr.notests audit=0 nowatchdog";
+
+/// What is emulated.
+pub struct Machine {
+    /// Arguments of QEMU besides those that every guest has.
+    pub arguments: Vec<String>,
+    /// Of the kernel, besides what every guest has.
+    pub command_line: &'static str,
+    /// A guest that says nothing for so long hangs.
+    pub silence: Duration,
+}
 
 /// Lines of the console that are shown when something went wrong.
 const TAIL: usize = 20;
 
 /// What a guest is booted from, and where its output goes.
 pub struct Files<'a> {
+    pub machine: &'a Machine,
     pub kernel: &'a Path,
     pub initrd: &'a Path,
     /// What its first process says; before each line the seconds since the start, and those of CPU
@@ -92,13 +85,19 @@ pub struct Heard {
 pub fn boot(files: &Files<'_>, budget: Duration, ended: impl FnMut(&Section)) -> Result<Heard> {
     let mut command = Command::new(EMULATOR);
     command
-        .args(MACHINE)
+        .args(COMMON)
+        .args(&files.machine.arguments)
+        .arg("-serial")
         .arg(format!("file:{}", files.console.display()))
         .args(["-serial", "stdio", "-kernel"])
         .arg(files.kernel)
         .arg("-initrd")
         .arg(files.initrd)
-        .args(["-append", COMMAND_LINE])
+        .arg("-append")
+        .arg(format!(
+            "{COMMON_COMMAND_LINE} {}",
+            files.machine.command_line
+        ))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     // SAFETY: prctl is async-signal-safe and touches only the child. The thread that starts it
@@ -111,7 +110,8 @@ pub fn boot(files: &Files<'_>, budget: Duration, ended: impl FnMut(&Section)) ->
         .with_context(|| format!("cannot start {EMULATOR}"))?;
     let heard = child.stdout.take().context("its output is piped");
     let stat = format!("/proc/{}/stat", child.id());
-    let result = heard.and_then(|out| listen(out, files.log, &stat, budget, ended));
+    let silence = files.machine.silence;
+    let result = heard.and_then(|out| listen(out, files.log, &stat, (budget, silence), ended));
     let now = !matches!(result, Ok((_, false)));
     let cpu = end(&mut child, now)?;
     let (transcript, overran) = result?;
@@ -127,7 +127,7 @@ fn listen(
     out: ChildStdout,
     log: &Path,
     stat: &str,
-    budget: Duration,
+    (budget, silence): (Duration, Duration),
     mut ended: impl FnMut(&Section),
 ) -> Result<(Transcript, bool)> {
     let mut log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -145,7 +145,7 @@ fn listen(
     let end = begin + budget;
     let mut transcript = Transcript::default();
     loop {
-        let left = end.saturating_duration_since(Instant::now()).min(SILENCE);
+        let left = end.saturating_duration_since(Instant::now()).min(silence);
         let bytes = match lines.recv_timeout(left) {
             Ok(bytes) => bytes,
             Err(RecvTimeoutError::Disconnected) => return Ok((transcript, false)),

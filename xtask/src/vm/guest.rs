@@ -10,12 +10,37 @@ use std::{
 use anyhow::{Result, bail};
 
 use super::{
-    emulator::{self, Files, Heard},
+    emulator::{self, Files, Heard, Machine},
     image,
     kernels::Kernel,
     passes::{PROGRAM, Pass},
     transcript::{Section, Transcript},
 };
+
+/// Two CPUs. The second memory node has none and little memory, which tests use up.
+const ARGUMENTS: [&str; 14] = [
+    "-cpu",
+    emulator::CPU,
+    "-smp",
+    "2",
+    "-m",
+    "640M",
+    "-object",
+    "memory-backend-ram,id=most,size=512M",
+    "-numa",
+    "node,memdev=most,cpus=0-1",
+    "-object",
+    "memory-backend-ram,id=little,size=128M",
+    "-numa",
+    "node,memdev=little",
+];
+
+/// `rootfstype=ramfs`: pages of ramfs are page cache like a disk's, those of tmpfs, the other choice,
+/// count as shared memory.
+const COMMAND_LINE: &str = "rootfstype=ramfs rdinit=/init";
+
+/// No test is silent for half of it.
+const SILENCE: Duration = Duration::from_mins(2);
 
 /// How a guest has its controllers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +135,13 @@ impl Guest {
         let initrd = place("initrd");
         image::with_plan(shared, &self.plan(), &initrd)?;
         let console = place("console");
+        let machine = Machine {
+            arguments: ARGUMENTS.map(str::to_owned).to_vec(),
+            command_line: COMMAND_LINE,
+            silence: SILENCE,
+        };
         let files = Files {
+            machine: &machine,
             kernel: &self.kernel.image,
             initrd: &initrd,
             log: &place("log"),
@@ -122,21 +153,26 @@ impl Guest {
             cpu,
         } = emulator::boot(&files, budget, |section| self.tell(section))?;
         fs::remove_file(&initrd)?;
-        let failure = match &transcript {
-            Transcript {
-                broken: Some(why), ..
-            } => Some(why.clone()),
-            Transcript { finished: true, .. } => None,
-            Transcript { booted: None, .. } => Some("the kernel did not boot".to_owned()),
-            _ if overran => Some("the guest said nothing any more".to_owned()),
-            _ => Some("the guest ended too early".to_owned()),
-        };
+        let failure = failure(&transcript, overran);
         Ok(Ended {
             failure: failure.map(|why| format!("{why}; {}", emulator::console(&console))),
             transcript,
             wall: begin.elapsed(),
             cpu,
         })
+    }
+}
+
+/// What was wrong with a guest itself, if anything was.
+pub fn failure(transcript: &Transcript, overran: bool) -> Option<String> {
+    match transcript {
+        Transcript {
+            broken: Some(why), ..
+        } => Some(why.clone()),
+        Transcript { finished: true, .. } => None,
+        Transcript { booted: None, .. } => Some("the kernel did not boot".to_owned()),
+        _ if overran => Some("the guest said nothing any more".to_owned()),
+        _ => Some("the guest ended too early".to_owned()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{BufWriter, Write as _},
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use super::{cpio::Archive, passes::PROGRAM};
+use super::cpio::Archive;
 use crate::{
     build, process,
     step::Output,
@@ -21,6 +21,8 @@ use crate::{
 };
 
 const INIT: &str = include_str!("init.sh");
+/// What the scripts of all guests have in common, as `/sections.sh`.
+pub const SECTIONS: &str = include_str!("sections.sh");
 
 /// Tools that tests call beside busybox, and the package of each.
 const TOOLS: [(&str, &str); 1] = [("runqlat", "libbpf-tools")];
@@ -46,13 +48,19 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// Builds the release binary and the suites. They are linked as on this machine, so that the
+/// Builds the release binary and the program of the tests package that a group runs in its guests. They are linked as on this machine, so that the
 /// binary is the one that is shipped and nothing is built twice; the libraries go along.
-pub fn build(context: &Context, tally: &mut Tally) -> Option<Programs> {
-    let title = "vm: release binary";
+pub fn build(
+    context: &Context,
+    group: &str,
+    program: &str,
+    features: &[&str],
+    tally: &mut Tally,
+) -> Option<Programs> {
+    let title = format!("{group}: release binary");
     let command = build::command(&context.workspace, true);
-    let done = context.steps.command(title, command, BUILD, Output::Shown);
-    if !tally.set_up(title, done.failure) {
+    let done = context.steps.command(&title, command, BUILD, Output::Shown);
+    if !tally.set_up(&title, done.failure) {
         return None;
     }
     let agent = context.workspace.binaries(true).join("limitscope");
@@ -66,18 +74,17 @@ pub fn build(context: &Context, tally: &mut Tally) -> Option<Programs> {
             "--release",
             "--package",
             "limitscope-tests",
-            "--features",
-            "matrix",
             "--test",
-            PROGRAM,
+            program,
         ])
+        .args(features.iter().flat_map(|feature| ["--features", feature]))
         .arg("--message-format=json-render-diagnostics")
         // Emulated code has to be optimised, but not that much.
         .env("CARGO_PROFILE_RELEASE_LTO", "off");
-    let title = "vm: suites";
+    let title = format!("{group}: suites");
     let shown = Output::Kept(Box::new(|line| !line.starts_with('{')));
-    let done = context.steps.command(title, command, BUILD, shown);
-    if !tally.set_up(title, done.failure) {
+    let done = context.steps.command(&title, command, BUILD, shown);
+    if !tally.set_up(&title, done.failure) {
         return None;
     }
     files.extend(done.output.lines().filter_map(built));
@@ -111,6 +118,7 @@ impl Programs {
         let busybox = find("busybox", "busybox-static")?;
         archive.program("bin/busybox", &fs::read(busybox)?)?;
         archive.program("init", INIT.as_bytes())?;
+        archive.program("sections.sh", SECTIONS.as_bytes())?;
         let mut files = self.files.clone();
         for (name, package) in TOOLS {
             files.push((format!("usr/bin/{name}"), find(name, package)?));
@@ -123,16 +131,30 @@ impl Programs {
             let name = library.to_string_lossy();
             (name.trim_start_matches('/').to_owned(), library)
         }));
-        let stripped = tempfile::NamedTempFile::new()?;
-        for (name, file) in files {
-            strip(&file, stripped.path())?;
-            let content = fs::read(stripped.path())
-                .with_context(|| format!("cannot read {} stripped", file.display()))?;
-            archive.program(&name, &content)?;
-        }
+        add_stripped(&mut archive, files)?;
         archive.finish()?.flush()?;
         Ok(())
     }
+
+    /// Adds them alone to an archive, below a folder.
+    pub fn add<W: Write>(&self, archive: &mut Archive<W>, folder: &str) -> Result<()> {
+        let below = |(name, file): &(String, PathBuf)| (format!("{folder}/{name}"), file.clone());
+        add_stripped(archive, self.files.iter().map(below))
+    }
+}
+
+fn add_stripped<W: Write>(
+    archive: &mut Archive<W>,
+    files: impl IntoIterator<Item = (String, PathBuf)>,
+) -> Result<()> {
+    let stripped = tempfile::NamedTempFile::new()?;
+    for (name, file) in files {
+        strip(&file, stripped.path())?;
+        let content = fs::read(stripped.path())
+            .with_context(|| format!("cannot read {} stripped", file.display()))?;
+        archive.program(&name, &content)?;
+    }
+    Ok(())
 }
 
 /// Writes the file system of one guest: the shared one, and what this guest does.
@@ -154,7 +176,8 @@ fn strip(program: &Path, to: &Path) -> Result<()> {
         .context("strip of binutils, which compilers need too, does not work")
 }
 
-fn find(program: &str, package: &str) -> Result<PathBuf> {
+/// A program of this machine.
+pub fn find(program: &str, package: &str) -> Result<PathBuf> {
     workspace::find_program(program)
         .with_context(|| format!("{program} is missing: install the package {package}"))
 }

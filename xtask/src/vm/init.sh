@@ -15,18 +15,7 @@ exec </dev/null >/dev/ttyS1 2>&1
 hostname guest
 ip link set lo up
 
-say() {
-    read -r up _ </proc/uptime
-    echo "@@ $up $*"
-}
-
-# The end, which the host sees even where it is not the planned one.
-finish() {
-    say "$@"
-    sync
-    sleep 0.2
-    poweroff -f
-}
+. /sections.sh
 
 cgroup_v2() {
     mount -t cgroup2 cgroup2 /sys/fs/cgroup || finish broken "cgroup v2 cannot be mounted"
@@ -39,18 +28,6 @@ cgroup_v1() {
         mount -t cgroup -o "$controllers" "$controllers" "/sys/fs/cgroup/$controllers" ||
             finish broken "cgroup v1 with $controllers cannot be mounted"
     done
-}
-
-# section PASS NAME COMMAND…
-section() {
-    pass=$1 name=$2
-    shift 2
-    say begin "$pass" "$name"
-    "$@"
-    code=$?
-    # A line of its own, whatever was written last.
-    echo
-    say end "$pass" "$name" "$code"
 }
 
 say booted "$(cat /proc/sys/kernel/osrelease)"

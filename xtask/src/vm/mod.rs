@@ -10,6 +10,7 @@ mod kernels;
 mod matrix;
 mod passes;
 mod results;
+pub mod systemd;
 mod table;
 mod transcript;
 mod verifier;
@@ -128,7 +129,7 @@ fn kernels(
 
 /// What all guests have in common.
 fn file_system(context: &Context, folder: &Path, tally: &mut Tally) -> Option<PathBuf> {
-    let programs = image::build(context, tally)?;
+    let programs = image::build(context, "vm", passes::PROGRAM, &["matrix"], tally)?;
     let file = folder.join("shared.initrd");
     let title = "vm: file system of the guests";
     let packed = context.steps.here(title, || programs.pack(&file));

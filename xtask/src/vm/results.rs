@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{
     agreement::Agreement,
     guest::{Cgroups, Ended, Guest},
-    passes::{PROGRAM, Part, Pass},
+    passes::{PROGRAM, Pass},
     transcript::Section,
 };
 use crate::test::{Outcome, Tally, TestResult, libtest};
@@ -107,7 +107,7 @@ pub fn of(guest: &Guest, ended: &Ended, tally: &mut Tally) -> GuestResults {
                 tally.fail(format!("{place} {}: not run", part.name));
                 continue;
             };
-            let ran = row.part(&part, section, &place, tally);
+            let ran = row.part(section, &place, tally);
             if guest.filter.is_some() || section.code.is_none() {
                 continue;
             }
@@ -150,56 +150,60 @@ pub fn of(guest: &Guest, ended: &Ended, tally: &mut Tally) -> GuestResults {
     results
 }
 
+/// Counts the tests that `program` ran in a section of a guest; `each` gets them by their names.
+pub fn count(
+    section: &Section,
+    program: &str,
+    place: &str,
+    tally: &mut Tally,
+    mut each: impl FnMut(&str, &Outcome),
+) {
+    let title = format!("{place} {}", section.name);
+    // The header that cargo would have printed.
+    let output = format!("     Running {program} ({program})\n{}", section.output);
+    let (tests, misread) = libtest::read(&output);
+    let own = format!("{program} ");
+    let mut failed = false;
+    let mut named = Vec::new();
+    for test in tests {
+        let name = test.name.trim_start_matches(&own);
+        failed |= matches!(test.outcome, Outcome::Failed(_));
+        each(name, &test.outcome);
+        let name = format!("{place} {name}");
+        named.push(TestResult { name, ..test });
+    }
+    let ended_well = match section.code {
+        Some(0) => !failed,
+        // As libtest ends when tests failed.
+        Some(101) => failed,
+        _ => false,
+    };
+    let failure = match (misread, ended_well) {
+        (Some(misread), _) => Some(misread),
+        (None, true) => None,
+        (None, false) => Some(format!("ended with {:?}", section.code)),
+    };
+    if failed || failure.is_some() {
+        println!("\n--- {title} wrote:\n{}", section.output.trim_end());
+    }
+    tally.tests(&title, named, failure);
+}
+
 impl Row {
     /// Counts the tests of a part, and tells which were run.
-    fn part(
-        &mut self,
-        part: &Part,
-        section: &Section,
-        place: &str,
-        tally: &mut Tally,
-    ) -> Vec<String> {
-        let title = format!("{place} {}", part.name);
+    fn part(&mut self, section: &Section, place: &str, tally: &mut Tally) -> Vec<String> {
         self.seconds += section.seconds.max(0.0);
-        // The header that cargo would have printed.
-        let output = format!("     Running {PROGRAM} ({PROGRAM})\n{}", section.output);
-        let (tests, misread) = libtest::read(&output);
-        let own = format!("{PROGRAM} ");
         let mut ran = Vec::new();
-        let mut failed = false;
-        for test in &tests {
-            let name = test.name.trim_start_matches(&own);
+        count(section, PROGRAM, place, tally, |name, outcome| {
             ran.push(name.to_owned());
             let suite = name.split("::").next().unwrap_or_default();
             let counts = self.suites.entry(suite.to_owned()).or_default();
-            match test.outcome {
+            match outcome {
                 Outcome::Passed => counts.passed += 1,
-                Outcome::Failed(_) => {
-                    counts.failed += 1;
-                    failed = true;
-                }
+                Outcome::Failed(_) => counts.failed += 1,
                 Outcome::Skipped(_) => counts.skipped += 1,
             }
-        }
-        let ended_well = match section.code {
-            Some(0) => !failed,
-            // As libtest ends when tests failed.
-            Some(101) => failed,
-            _ => false,
-        };
-        let failure = match (misread, ended_well) {
-            (Some(misread), _) => Some(misread),
-            (None, true) => None,
-            (None, false) => Some(format!("ended with {:?}", section.code)),
-        };
-        if failed || failure.is_some() {
-            println!("\n--- vm: {title} wrote:\n{}", section.output.trim_end());
-        }
-        let named = |test: TestResult| TestResult {
-            name: format!("{place} {}", test.name.trim_start_matches(&own)),
-            ..test
-        };
-        tally.tests(&title, tests.into_iter().map(named).collect(), failure);
+        });
         for line in section.output.lines() {
             self.agreement.line(line);
         }
@@ -228,8 +232,7 @@ mod tests {
                 .to_owned(),
             ..Section::default()
         };
-        let part = &Pass::Auto.parts(false)[0];
-        row.part(part, &section, "guest", &mut tally);
+        row.part(&section, "guest", &mut tally);
         let counts = Counts {
             passed: 1,
             failed: 1,
