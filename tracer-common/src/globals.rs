@@ -121,6 +121,8 @@ offsets! {
     CFS_RQ_SELF_TIME = "cfs_rq".["throttled_clock_self_time"];
     // Threads on it and below it; renamed in 6.14 and in stable kernels.
     CFS_RQ_H_NR_QUEUED = "cfs_rq".["h_nr_queued", "h_nr_running"];
+    // The same without those that sleep and are still to be taken off; told apart since 6.14.
+    CFS_RQ_H_NR_RUNNABLE = "cfs_rq".["h_nr_runnable", "h_nr_running"];
     CFS_RQ_THROTTLE_COUNT = "cfs_rq".["throttle_count"] for CpuThrottle;
     CFS_RQ_THROTTLED = "cfs_rq".["throttled"] for CpuThrottle;
     CFS_RQ_THROTTLED_LIST = "cfs_rq".["throttled_list"] for CpuThrottle;
@@ -199,6 +201,8 @@ pub mod plan {
     pub const KILLS_ARE_SIGNALLED: &str = "KILLS_ARE_SIGNALLED";
     /// 1: `mm->rss_stat` is an array of `percpu_counter`; 0: of `atomic_long_t`.
     pub const RSS_IS_PERCPU: &str = "RSS_IS_PERCPU";
+    /// 1: `task_group->cfs_rq` is a per-CPU pointer (since 7.2); 0: an array of pointers.
+    pub const GROUP_QUEUES_ARE_PERCPU: &str = "GROUP_QUEUES_ARE_PERCPU";
     /// Bytes of one element of `mm->rss_stat`.
     pub const RSS_STRIDE: &str = "RSS_STRIDE";
     /// `u64`: address of `__per_cpu_offset`, 0 where it cannot be had.

@@ -130,17 +130,19 @@ pub struct Slot {
     /// Throttled waits, in nanoseconds, that no quota of the slot's own cgroups explains: one of a
     /// cgroup above does.
     pub ancestor_wait_ns: u64,
-    /// Threads that ran, each once in an [`Epoch`].
-    pub threads_ran: u64,
-    /// Most threads that ran, and that ran or wanted to, at a time: see [`crate::peaks`]. Not only added to.
-    pub peaks: u64,
+    /// Threads that ran, each once in an [`Epoch`]: those of even and of odd epochs.
+    pub threads_ran: [u64; 2],
+    /// Most threads that ran, and that ran or wanted to, at a time, in the last even and the last odd
+    /// epoch: see [`crate::peaks`]. Not only added to.
+    pub peaks: [u64; 2],
     /// Keeps slots off each other's cache lines.
-    pub reserved2: [u64; 5],
+    pub reserved2: [u64; 3],
 }
 
 const _: () = assert!(size_of::<Slot>() == 128);
 
-/// From one reading of user space to the next.
+/// From one reading of user space to the next. What is counted for it is read after its end, while the
+/// next one counts elsewhere.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Epoch {
@@ -259,8 +261,8 @@ pub struct TaskWait {
     pub check: u64,
     /// The CPU where it was held up, of use while [`TASK_PARKED`] is set.
     pub parked_cpu: u32,
-    /// The [`Epoch`] in which it left a CPU on which it had been when that began.
-    pub left_in_epoch: u32,
+    /// The [`Epoch`] in which it was last counted as a thread that ran.
+    pub counted_in: u32,
 }
 
 impl TaskWait {

@@ -15,9 +15,9 @@ use tracer_common::{
 
 use crate::{
     atomic::add_u64,
-    globals::{CFS_RQ_H_NR_QUEUED, CPUS, TG_CFS_RQ, cpus, present},
+    globals::{CPUS, cpus},
+    kernel_types::cfs_rq::TaskGroup,
     maps::{CPU_STATES, EPOCH, SLOTS, TASK_WAITS},
-    read::checked,
 };
 
 /// Nanoseconds between two looks of one CPU, for each CPU that there is: so there is one every 0.1 ms on
@@ -30,12 +30,37 @@ pub fn is_due(looked: u64, clock: u64) -> bool {
     clock.wrapping_sub(looked) >= u64::from(CPUS.load()) * LOOK_EVERY_NS
 }
 
+/// The epoch as it is now; of two words that are read, the second may be newer.
+#[derive(Clone, Copy)]
+pub struct Now(*const Epoch);
+
 /// The epoch; it begins with the first switch that finds it new.
 #[inline(always)]
-pub fn epoch() -> Option<&'static Epoch> {
-    let epoch = EPOCH.get_ptr(0)?;
-    // SAFETY: an element of the array, of whole words.
-    Some(unsafe { &*epoch })
+pub fn epoch() -> Option<Now> {
+    EPOCH.get_ptr(0).map(Now)
+}
+
+impl Now {
+    /// Whether user space has ended the one that has begun.
+    #[inline(always)]
+    pub fn is_over(self) -> bool {
+        // SAFETY: an element of the array, read as whole words.
+        unsafe { (&raw const (*self.0).number).read_volatile() != self.begun() }
+    }
+
+    /// `rq->clock` when it began.
+    #[inline(always)]
+    pub fn began(self) -> u64 {
+        // SAFETY: an element of the array, read as a whole word.
+        unsafe { (&raw const (*self.0).began).read_volatile() }
+    }
+
+    /// Its number.
+    #[inline(always)]
+    fn begun(self) -> u32 {
+        // SAFETY: an element of the array, read as a whole word.
+        unsafe { (&raw const (*self.0).begun).read_volatile() }
+    }
 }
 
 /// Begins the new epoch at the time `clock`. CPUs that come here at one moment write almost the same.
@@ -54,48 +79,31 @@ pub extern "C" fn begin(clock: u64) -> u32 {
     0
 }
 
-/// `task` is put on a CPU for the first time in this epoch, unless it was on one when it began.
+/// `task` runs and was last put on a CPU before the epoch began: counts it, unless it was on one then and
+/// was counted as it left that, or a clock of another CPU lags behind. `entering` where its entry in
+/// [`TASK_WAITS`] is about to become its own.
 #[inline(never)]
-#[unsafe(export_name = "parallelism_first")]
-pub extern "C" fn first(slot: u32, pid: u32, task: u64) -> u32 {
-    if let Some(entry) = TASK_WAITS.get_ptr(pid & (TASK_WAIT_ENTRIES - 1))
-        && let Some(epoch) = epoch()
-    {
-        // SAFETY: an element of the array, of whole words.
-        let entry = unsafe { &*entry };
-        if entry.task & !TASK_PARKED == task && entry.left_in_epoch == epoch.number {
-            return 0;
-        }
-    }
-    ran(slot);
-    0
-}
-
-/// `task` leaves a CPU on which it was when this epoch began.
-#[inline(never)]
-#[unsafe(export_name = "parallelism_left")]
-pub extern "C" fn left(slot: u32, pid: u32, task: u64) -> u32 {
-    ran(slot);
-    if let Some(entry) = TASK_WAITS.get_ptr_mut(pid & (TASK_WAIT_ENTRIES - 1))
-        && let Some(epoch) = epoch()
-    {
+#[unsafe(export_name = "parallelism_count")]
+pub extern "C" fn count(slot: u32, pid: u32, task: u64, entering: u32) -> u32 {
+    let Some(epoch) = epoch() else { return 0 };
+    let number = epoch.begun();
+    if let Some(entry) = TASK_WAITS.get_ptr_mut(pid & (TASK_WAIT_ENTRIES - 1)) {
         // SAFETY: an element of the array, of whole words. Another CPU can write it at the same moment
         // for another thread, which is then counted twice at most.
         let entry = unsafe { &mut *entry };
-        if entry.task & !TASK_PARKED == task {
-            entry.left_in_epoch = epoch.number;
+        let is_own = entry.task & !TASK_PARKED == task;
+        if is_own && entry.counted_in == number {
+            return 0;
+        }
+        if is_own || entering != 0 {
+            entry.counted_in = number;
         }
     }
-    0
-}
-
-/// One thread more.
-#[inline(always)]
-fn ran(slot: u32) {
     if let Some(shared) = SLOTS.get_ptr_mut(slot) {
         // SAFETY: an element of the array, aligned, only added to atomically.
-        unsafe { add_u64(&raw mut (*shared).threads_ran, 1) };
+        unsafe { add_u64(&raw mut (*shared).threads_ran[number as usize & 1], 1) };
     }
+    0
 }
 
 /// Looks how many threads of `slot` run now, and how many of the task group `group` run or wait.
@@ -105,11 +113,7 @@ pub extern "C" fn look(slot: u32, group: u64) -> u32 {
     if slot == SLOT_NONE || slot == SLOT_UNKNOWN {
         return 0;
     }
-    let queues: u64 = if present(&TG_CFS_RQ) && present(&CFS_RQ_H_NR_QUEUED) && group != 0 {
-        checked::read(group, TG_CFS_RQ.load())
-    } else {
-        0
-    };
+    let group = TaskGroup(group);
     let (mut running, mut runnable) = (0u32, 0u32);
     for cpu in 0..cpus() {
         if let Some(state) = CPU_STATES.get_ptr(cpu)
@@ -118,28 +122,29 @@ pub extern "C" fn look(slot: u32, group: u64) -> u32 {
         {
             running += 1;
         }
-        if queues != 0 {
-            let queue: u64 = checked::read(queues, cpu * 8);
-            if queue != 0 {
-                runnable += checked::read::<u32>(queue, CFS_RQ_H_NR_QUEUED.load());
-            }
+        let queue = group.queue(cpu);
+        if queue.0 != 0 {
+            runnable += queue.runnable();
         }
     }
-    if runnable < running {
+    // 0 where the kernel does not tell it.
+    if runnable != 0 && runnable < running {
         // Threads of another scheduling class, or of cgroups that share the slot.
         runnable = running;
     }
-    let Some(epoch) = epoch() else { return 0 };
+    let Some(number) = epoch().map(Now::begun) else {
+        return 0;
+    };
     let Some(shared) = SLOTS.get_ptr_mut(slot) else {
         return 0;
     };
     // SAFETY: an element of the array, a whole word. Of two CPUs that write it at one moment one is
     // lost, as if it had not looked.
     unsafe {
-        let cell = &raw mut (*shared).peaks;
+        let cell = &raw mut (*shared).peaks[number as usize & 1];
         cell.write_volatile(peaks::raised(
             cell.read_volatile(),
-            epoch.number,
+            number,
             running,
             runnable,
         ));

@@ -2,9 +2,10 @@
 
 use crate::{
     globals::{
-        CFS_RQ_H_NR_QUEUED, CFS_RQ_RQ, CFS_RQ_SELF_CLOCK, CFS_RQ_SELF_TIME, CFS_RQ_TG,
-        CFS_RQ_THROTTLE_COUNT, CFS_RQ_THROTTLED, CFS_RQ_THROTTLED_CLOCK, CSS_CGROUP, RQ_CLOCK,
-        RQ_CPU, TG_CFS_BANDWIDTH, TG_CFS_RQ, TG_CSS, THROTTLED_MASK, present,
+        CFS_RQ_H_NR_QUEUED, CFS_RQ_H_NR_RUNNABLE, CFS_RQ_RQ, CFS_RQ_SELF_CLOCK, CFS_RQ_SELF_TIME,
+        CFS_RQ_TG, CFS_RQ_THROTTLE_COUNT, CFS_RQ_THROTTLED, CFS_RQ_THROTTLED_CLOCK, CSS_CGROUP,
+        GROUP_QUEUES_ARE_PERCPU, PER_CPU_OFFSET, RQ_CLOCK, RQ_CPU, TG_CFS_BANDWIDTH, TG_CFS_RQ,
+        TG_CSS, THROTTLED_MASK, present,
     },
     kernel_types::{bandwidth::Bandwidth, cgroup::Cgroup},
     read::checked,
@@ -68,6 +69,15 @@ impl CfsRq {
         checked::read(self.0, CFS_RQ_H_NR_QUEUED.load())
     }
 
+    /// Those of them that run or want to.
+    #[inline(always)]
+    pub fn runnable(self) -> u32 {
+        if !present(&CFS_RQ_H_NR_RUNNABLE) {
+            return 0;
+        }
+        checked::read(self.0, CFS_RQ_H_NR_RUNNABLE.load())
+    }
+
     /// How many levels, from itself upwards, are throttled.
     #[inline(always)]
     pub fn throttle_count(self) -> u32 {
@@ -122,7 +132,14 @@ impl TaskGroup {
             return CfsRq(0);
         }
         let queues: u64 = checked::read(self.0, TG_CFS_RQ.load());
-        CfsRq(checked::read(queues.wrapping_add(u64::from(cpu) * 8), 0))
+        if GROUP_QUEUES_ARE_PERCPU.load() == 0 {
+            return CfsRq(checked::read(queues.wrapping_add(u64::from(cpu) * 8), 0));
+        }
+        if PER_CPU_OFFSET.load() == 0 || queues == 0 {
+            return CfsRq(0);
+        }
+        let base: u64 = checked::read(PER_CPU_OFFSET.load(), 8 * cpu);
+        CfsRq(base.wrapping_add(queues))
     }
 
     /// Its cgroup; none for an autogroup.

@@ -78,7 +78,7 @@ fn on_switch(ctx: &BtfTracePointContext) {
     // `prev` still belongs to the epoch before, `next` to the new one.
     if MEASURE_SWITCHES.load() == 1
         && let Some(epoch) = parallelism::epoch()
-        && epoch.number != epoch.begun
+        && epoch.is_over()
     {
         parallelism::begin(clock_of(prev));
     }
@@ -152,7 +152,7 @@ fn leave(ctx: &BtfTracePointContext, prev: u64, pid: u32, cpu: u32, state: &mut 
         return slot;
     }
     if began_before_epoch(prev) {
-        parallelism::left(slot, pid, as_number(state, prev));
+        parallelism::count(slot, pid, as_number(state, prev), 0);
     }
     if let Some(counts) = counts(slot, cpu) {
         let voluntary = if known {
@@ -237,7 +237,7 @@ fn enter(next: u64, pid: u32, prev_slot: u32, cpu: u32, state: &mut CpuState) {
     if MEASURE_SWITCHES.load() == 1 {
         // Before its own entry is written.
         if began_before_epoch(next) {
-            parallelism::first(slot, pid, as_number(state, next));
+            parallelism::count(slot, pid, as_number(state, next), 1);
         }
         wait_of(next, pid, slot, prev_slot, cpu, state);
         state.exec_start_ns = direct::u64(next, TASK_EXEC_RUNTIME.load());
@@ -324,7 +324,7 @@ fn wait_of(next: u64, pid: u32, slot: u32, prev_slot: u32, cpu: u32, state: &mut
 #[inline(always)]
 fn began_before_epoch(task: u64) -> bool {
     match parallelism::epoch() {
-        Some(epoch) => direct::u64(task, TASK_LAST_ARRIVAL.load()) < epoch.began,
+        Some(epoch) => direct::u64(task, TASK_LAST_ARRIVAL.load()) < epoch.began(),
         None => false,
     }
 }

@@ -53,10 +53,7 @@ impl Totals {
             preempted_by_own: now.preempted_by_own.wrapping_sub(then.preempted_by_own),
             preempted_by_others: (now.preempted_by_others).wrapping_sub(then.preempted_by_others),
             threads: None,
-            threads_ran: self
-                .slot
-                .threads_ran
-                .saturating_sub(before.slot.threads_ran),
+            threads_ran: 0,
             peaks: None,
         }
     }

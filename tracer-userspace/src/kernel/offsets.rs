@@ -10,6 +10,7 @@ mod tests;
 /// The one offset that may be a bit-field: the programs read the byte and mask it.
 const THROTTLED: &str = "CFS_RQ_THROTTLED";
 /// Offset of `mm->rss_stat`, which has been of two kinds.
+const GROUP_QUEUES: &str = "TG_CFS_RQ";
 const RSS_STAT: &str = "MM_RSS_STAT";
 
 /// What the kernel's BTF says, as values of globals.
@@ -107,6 +108,11 @@ impl KernelTypes {
                 self.globals.push((plan::THROTTLED_MASK, mask));
             }
             RSS_STAT => return self.rss_stat(btf, found),
+            GROUP_QUEUES => {
+                let per_cpu = found.map_or(Ok(false), |it| btf.points_to(it.type_id, "cfs_rq"))?;
+                let per_cpu = (plan::GROUP_QUEUES_ARE_PERCPU, u32::from(per_cpu));
+                self.globals.push(per_cpu);
+            }
             _ => {}
         }
         Ok(match found {

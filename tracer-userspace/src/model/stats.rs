@@ -72,8 +72,8 @@ pub struct SchedStats {
 pub struct ThreadPeaks {
     /// That ran.
     pub running: u32,
-    /// That ran or wanted to.
-    pub runnable: u32,
+    /// That ran or wanted to; `None` where the kernel does not tell it.
+    pub runnable: Option<u32>,
 }
 
 impl ThreadPeaks {

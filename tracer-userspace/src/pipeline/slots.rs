@@ -62,6 +62,10 @@ struct Slot {
     /// Empty until the first value comes.
     histograms: Vec<Counts>,
     throttled_at_start_ns: u64,
+    /// Threads that had run in even and in odd epochs.
+    threads_ran: [u64; 2],
+    /// Threads that ran in an epoch of which nothing has been told.
+    untold_threads: u64,
 }
 
 /// All slots that were ever given.
@@ -189,6 +193,8 @@ impl SlotTable {
                 // Nobody has read what it counted, for a cgroup that nobody knew: it is not the
                 // next owner's.
                 entry.totals = read_totals(tracer, slot);
+                entry.threads_ran = entry.totals.slot.threads_ran;
+                entry.untold_threads = 0;
                 entry.histograms = (0..HISTOGRAMS)
                     .map(|kind| tracer.histograms.get(&(slot * HISTOGRAMS + kind), 0))
                     .map(|counts| counts.unwrap_or([0; BUCKETS]))
@@ -256,13 +262,22 @@ impl SlotTable {
         for (&number, slot) in &mut self.slots {
             let Some(cgroup) = slot.cgroup else { continue };
             let totals = read_totals(tracer, number);
+            // The other one counts the epoch that has begun.
+            let parity = tracer.ended_epoch() as usize & 1;
+            let ran = totals.slot.threads_ran[parity];
+            slot.untold_threads += ran.saturating_sub(slot.threads_ran[parity]);
+            slot.threads_ran[parity] = ran;
             if totals.cpus == slot.totals.cpus && !throttling_changed(&totals, &slot.totals) {
                 continue;
             }
             let mut sched = totals.sched_since(&slot.totals);
-            sched.threads_ran += staying.get(&number).copied().unwrap_or(0);
-            let peaks = peaks::of(totals.slot.peaks, tracer.epoch());
-            sched.peaks = peaks.map(|(running, runnable)| ThreadPeaks { running, runnable });
+            let staying = staying.get(&number).copied().unwrap_or(0);
+            sched.threads_ran = std::mem::take(&mut slot.untold_threads) + staying;
+            let peaks = peaks::of(totals.slot.peaks[parity], tracer.ended_epoch());
+            sched.peaks = peaks.map(|(running, runnable)| ThreadPeaks {
+                running,
+                runnable: (runnable > 0).then_some(runnable),
+            });
             let throttle = totals.throttle_since(&slot.totals);
             slot.totals = totals;
             let mut histograms = IntervalHistograms::default();

@@ -161,9 +161,9 @@ impl Pipeline {
         let now = clock_ns(ClockId::Monotonic);
         self.attached_after_ns = now.saturating_sub(started_ns);
         // What happened while it was being set up belongs to no interval.
+        self.tracer.end_epoch();
         self.slots.read(&self.tracer, |_| {});
         self.slots.read_neighbours(&self.tracer);
-        self.tracer.begin_epoch();
         self.containers.start(&self.index, &self.files);
         self.interval_began_ns = now;
         self.sample_memory(now);
@@ -312,6 +312,7 @@ impl Pipeline {
         let now = clock_ns(ClockId::Monotonic);
         let interval_ns = now.saturating_sub(self.interval_began_ns);
         self.interval_began_ns = now;
+        self.tracer.end_epoch();
         let all = self.containers.read(
             &mut self.slots,
             &self.tracer,
@@ -319,7 +320,6 @@ impl Pipeline {
             &self.files,
             interval_ns,
         );
-        self.tracer.begin_epoch();
         self.tell_stats(all, interval_ns, now, outputs)?;
         Ok(now)
     }

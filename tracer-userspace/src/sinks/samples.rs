@@ -169,7 +169,7 @@ pub fn stats() -> ContainerStats {
             threads_ran: 11,
             peaks: Some(ThreadPeaks {
                 running: 2,
-                runnable: 8,
+                runnable: Some(8),
             }),
             threads: Some(9),
         },

@@ -84,7 +84,7 @@ fn sched<M: SerializeMap>(
     fields.put("sched.threads_ran", &sched.threads_ran)?;
     if let Some(peaks) = sched.peaks {
         fields.put("sched.threads_running_peak", &peaks.running)?;
-        fields.put("sched.threads_runnable_peak", &peaks.runnable)?;
+        fields.maybe("sched.threads_runnable_peak", peaks.runnable)?;
     }
     fields.put("sched.run_queue.wait_ns", &sched.wait_ns)?;
     fields.put("sched.run_queue.count", &waits)?;
