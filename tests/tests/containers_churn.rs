@@ -3,7 +3,14 @@
 //!
 //! `LIMITSCOPE_CHURN` is how many; the usual number is small enough for every run.
 
-use std::{collections::HashMap, env, fs, ops::Range, path::Path, thread, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    env, fs,
+    ops::Range,
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use limitscope_tests::{
@@ -16,6 +23,8 @@ use limitscope_tests::{
 const NOWHERE: &str = "/var/tmp/limitscope-test-no-such-socket";
 const USUAL: usize = 60;
 const AT_ONCE: usize = 10;
+/// Containers of a pod that have ended and are still there: a kubelet keeps some, too.
+const KEPT: usize = 5;
 const MIB: u64 = 1 << 20;
 /// What the agent may grow by after the first fifth, whatever their number: the index keeps who is
 /// gone for minutes, some hundred bytes for each.
@@ -113,9 +122,18 @@ fn run(
                 .clone()
                 .filter(move |number| number % AT_ONCE == pod);
             scope.spawn(move || {
-                let all = numbers.by_ref();
-                all.map(|number| one(containerd, &pods[pod], pod, number))
-                    .collect::<Result<Vec<_>>>()
+                let (mut records, mut ended) = (Vec::new(), VecDeque::new());
+                for number in numbers.by_ref() {
+                    let (id, record) = one(containerd, &pods[pod], pod, number)?;
+                    ended.push_back(id.clone());
+                    if ended.len() > KEPT
+                        && let Some(oldest) = ended.pop_front()
+                    {
+                        containerd.remove(&oldest)?;
+                    }
+                    records.push((id, record));
+                }
+                anyhow::Ok(records)
             })
         };
         let workers: Vec<_> = (0..AT_ONCE).map(worker).collect();

@@ -195,11 +195,9 @@ impl SlotTable {
                 entry.totals = read_totals(tracer, slot);
                 entry.threads_ran = entry.totals.slot.threads_ran;
                 entry.untold_threads = 0;
-                entry.histograms = (0..HISTOGRAMS)
-                    .map(|kind| tracer.histograms.get(&(slot * HISTOGRAMS + kind), 0))
-                    .map(|counts| counts.unwrap_or([0; BUCKETS]))
-                    .collect();
             }
+            clear_histograms(tracer, slot);
+            entry.histograms = Vec::new();
             entry.cgroup = None;
             release_held(tracer, slot);
             let _ = tracer.slot_flags.set(slot, 0, 0);
@@ -330,6 +328,23 @@ fn read_totals(tracer: &Tracer, slot: u32) -> Totals {
         totals.add_cpu(&tracer.slot_cpu(slot, cpu));
     }
     totals
+}
+
+/// Histograms begin anew with a slot's next owner: to keep what they had would take eight kilobytes for
+/// each slot that was ever given.
+fn clear_histograms(tracer: &mut Tracer, slot: u32) {
+    for kind in 0..HISTOGRAMS {
+        let index = slot * HISTOGRAMS + kind;
+        let empty = [0; BUCKETS];
+        if tracer
+            .histograms
+            .get(&index, 0)
+            .is_ok_and(|now| now != empty)
+        {
+            // Nobody counts for a slot without cgroup.
+            let _ = tracer.histograms.set(index, empty, 0);
+        }
+    }
 }
 
 /// A slot that was held up when its cgroup went: what the programs still note of it is dropped, so
