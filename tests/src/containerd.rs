@@ -1,7 +1,7 @@
 //! A real containerd of the test's own, with its CRI, and pods in it.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::{
-    cri::{ContainerStatus, Cri, EXITED, Empty, Resources, StopContainer},
+    cri::{ContainerStatus, Cri, EXITED, Empty, PodId, Resources, StopContainer},
     daemon::Daemon,
     image,
     parents::Parents,
@@ -21,6 +21,11 @@ use crate::{
 };
 
 pub use pods::{NAMESPACE, Pod};
+
+/// Names the programs of one from 1.7 on, which tells by itself what becomes of containers.
+pub const NEWER: &str = "LIMITSCOPE_CONTAINERD_NEWER";
+/// Names the programs of one before 1.6, which has the CRI in its version v1alpha2 alone.
+pub const OLDER: &str = "LIMITSCOPE_CONTAINERD_OLDER";
 
 /// The image of every container.
 pub const IMAGE: &str = "localhost/limitscope-test:1";
@@ -38,11 +43,28 @@ pub struct Containerd {
     daemon: Option<Daemon>,
     pods: Vec<String>,
     parents: Parents,
+    /// Where its programs are, if not where the machine has its own.
+    programs: Option<PathBuf>,
 }
 
 impl Containerd {
-    /// Starts it and imports the images.
+    /// Starts the machine's own and imports the images.
     pub fn start() -> Result<Self> {
+        Self::start_of(None)
+    }
+
+    /// The same of another release, in the folder that the variable names.
+    pub fn start_release(variable: &str) -> Result<Self> {
+        let programs = env::var_os(variable).with_context(|| {
+            format!(
+                "{variable} names no folder with a containerd's programs; \
+                 cargo xtask test --only containers fetches them and sets it"
+            )
+        })?;
+        Self::start_of(Some(programs.into()))
+    }
+
+    fn start_of(programs: Option<PathBuf>) -> Result<Self> {
         let parents = Parents::note(&["kubepods", "default", "k8s.io"])?;
         let dir = tempfile::Builder::new()
             .prefix("limitscope-containerd-")
@@ -52,6 +74,7 @@ impl Containerd {
             daemon: None,
             pods: Vec::new(),
             parents,
+            programs,
         };
         let dir = containerd.dir().to_owned();
         let config = CONFIG.replace("@DIR@", &dir.display().to_string());
@@ -90,10 +113,25 @@ impl Containerd {
         Ok(root)
     }
 
+    /// One of its programs, which finds the others beside it.
+    fn program(&self, name: &str) -> Command {
+        let Some(folder) = &self.programs else {
+            return Command::new(name);
+        };
+        let mut command = Command::new(folder.join(name));
+        let mut path = folder.clone().into_os_string();
+        if let Some(usual) = env::var_os("PATH") {
+            path.push(":");
+            path.push(usual);
+        }
+        command.env("PATH", path);
+        command
+    }
+
     /// Starts it (again) and waits until it answers.
     pub fn up(&mut self) -> Result<()> {
         let dir = self.dir().to_owned();
-        let mut command = Command::new("containerd");
+        let mut command = self.program("containerd");
         command.arg("--config").arg(dir.join("config.toml"));
         self.daemon = Some(Daemon::start("containerd", &mut command, &dir, REMEDY)?);
         wait::until("containerd's answer", Duration::from_mins(1), || {
@@ -116,7 +154,7 @@ impl Containerd {
 
     /// Runs a `ctr` command in the namespace of the CRI; returns what it prints.
     pub fn ctr(&self, args: &[&str]) -> Result<String> {
-        let mut command = Command::new("ctr");
+        let mut command = self.program("ctr");
         command
             .arg("--address")
             .arg(self.socket())
@@ -170,6 +208,18 @@ impl Containerd {
         wait::until("the container's end", PATIENCE, || {
             Ok(Some(cri.status(id)?).filter(|status| status.state == EXITED))
         })
+    }
+
+    /// The version of the interface that it has.
+    pub fn cri_version(&self) -> Result<&'static str> {
+        Ok(self.cri()?.version())
+    }
+
+    /// Removes a container that has ended.
+    pub fn remove(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        let _: Empty = self.cri()?.call("RemoveContainer", PodId { id })?;
+        Ok(())
     }
 
     /// Stops a container: SIGTERM, and SIGKILL so many seconds later.

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use prost::Message;
 use tokio::{net::UnixStream, runtime::Runtime};
 use tonic::{
-    Request,
+    Code, Request, Status,
     client::Grpc,
     transport::{Channel, Endpoint},
 };
@@ -106,11 +106,25 @@ pub const EXITED: i32 = 2;
 pub struct Cri {
     runtime: Runtime,
     channel: Channel,
+    version: &'static str,
 }
 
 impl Cri {
-    /// Connects to a runtime's socket.
+    /// Connects to a runtime's socket and finds out which version of the interface it has.
     pub fn connect(socket: &Path) -> Result<Self> {
+        let mut cri = Self::to(socket)?;
+        let asked: Result<Empty> = cri.call("Version", Empty {});
+        let unknown = |error: &anyhow::Error| {
+            let status = error.chain().find_map(|it| it.downcast_ref::<Status>());
+            status.is_some_and(|status| status.code() == Code::Unimplemented)
+        };
+        if asked.as_ref().is_err_and(unknown) {
+            cri.version = "v1alpha2";
+        }
+        Ok(cri)
+    }
+
+    fn to(socket: &Path) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -121,7 +135,16 @@ impl Cri {
         });
         let endpoint = Endpoint::from_static("http://localhost").timeout(Duration::from_secs(30));
         let channel = runtime.block_on(endpoint.connect_with_connector(connector))?;
-        Ok(Self { runtime, channel })
+        Ok(Self {
+            runtime,
+            channel,
+            version: "v1",
+        })
+    }
+
+    /// The version of the interface that it has.
+    pub const fn version(&self) -> &'static str {
+        self.version
     }
 
     /// Makes one call.
@@ -130,7 +153,7 @@ impl Cri {
         Q: Message + Send + Sync + 'static,
         A: Message + Default + Send + Sync + 'static,
     {
-        let path = format!("/runtime.v1.RuntimeService/{method}").parse()?;
+        let path = format!("/runtime.{}.RuntimeService/{method}", self.version).parse()?;
         let answer = self.runtime.block_on(async {
             let mut grpc = Grpc::new(self.channel.clone());
             grpc.ready().await?;

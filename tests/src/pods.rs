@@ -11,6 +11,7 @@ use crate::{
         LinuxContainer, LinuxPod, NamespaceOption, PodConfig, PodId, PodMetadata, Pods, Resources,
         RunPod, SandboxSecurity,
     },
+    wait::{self, PATIENCE},
 };
 
 /// `k8s.namespace.name` of all pods.
@@ -125,7 +126,12 @@ impl Pod {
 pub fn remove_all(cri: &Cri) -> Result<()> {
     let all: Pods = cri.call("ListPodSandbox", Empty {})?;
     for PodId { id } in all.items {
-        let _: Empty = cri.call("StopPodSandbox", PodId { id: id.clone() })?;
+        // While a container ends by itself the runtime may lose its shim in the middle of the call, and
+        // can be asked again.
+        let stop = || -> Result<Empty> { cri.call("StopPodSandbox", PodId { id: id.clone() }) };
+        if let Err(error) = stop() {
+            wait::until("the end of a pod", PATIENCE, || Ok(stop().ok())).map_err(|_| error)?;
+        }
         let _: Empty = cri.call("RemovePodSandbox", PodId { id })?;
     }
     Ok(())

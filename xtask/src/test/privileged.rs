@@ -11,10 +11,24 @@ use super::{
     groups::Group,
     runner::{self, Run},
 };
-use crate::{build, process, step::Output, toolchain::kubelet};
+use crate::{
+    build, process,
+    step::Output,
+    toolchain::{
+        kubelet,
+        unpacked::{self, Package},
+    },
+};
 
 /// The package of these tests.
 const PACKAGE: &str = "limitscope-tests";
+
+/// Releases of containerd that the tests with containers have beside the machine's own, and the variable
+/// that names each.
+const CONTAINERDS: &[(&str, &Package)] = &[
+    ("LIMITSCOPE_CONTAINERD_NEWER", &unpacked::CONTAINERD_NEWER),
+    ("LIMITSCOPE_CONTAINERD_OLDER", &unpacked::CONTAINERD_OLDER),
+];
 
 const BUILD: Duration = Duration::from_mins(20);
 const TESTS: Duration = Duration::from_mins(20);
@@ -40,7 +54,22 @@ pub fn run(context: &Context, group: Group, binary: Option<&Path>, tally: &mut T
         return;
     };
     let mut binary = binary.to_owned();
-    let kubelet = if group == Group::Kubernetes {
+    let mut variables = Vec::new();
+    if group == Group::Containers && rustix::process::geteuid().is_root() {
+        for (variable, package) in CONTAINERDS {
+            // Who names one has chosen.
+            if env::var_os(variable).is_some() {
+                continue;
+            }
+            let title = "set-up: another containerd";
+            let root =
+                (context.steps).here(title, || unpacked::prepare(&context.workspace, package));
+            // Without it its test fails too, and says so.
+            let root = tally.take(title, root);
+            variables.extend(root.map(|root| (*variable, root.join("usr/bin"))));
+        }
+    }
+    if group == Group::Kubernetes {
         let title = "set-up: Kubernetes";
         let kubelet = context
             .steps
@@ -56,15 +85,13 @@ pub fn run(context: &Context, group: Group, binary: Option<&Path>, tally: &mut T
             return;
         }
         binary = built;
-        Some(kubelet)
-    } else {
-        None
-    };
+        variables.push(("LIMITSCOPE_KUBELET", kubelet));
+    }
     let run = Run {
         title: &title,
         select: &select,
         privileged: Some(&binary),
-        kubelet: kubelet.as_deref(),
+        variables: &variables,
     };
     let title = format!("{}: build", group.name());
     let done = context

@@ -3,7 +3,11 @@
 pub mod libtest;
 mod nextest;
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use super::{Context, Tally};
 use crate::step::Output;
@@ -36,8 +40,8 @@ pub struct Run<'a> {
     /// The program under test, for tests on the live kernel. They have the machine to themselves:
     /// one at a time, and all that they print is shown.
     pub privileged: Option<&'a Path>,
-    /// The kubelet, for the tests that need one.
-    pub kubelet: Option<&'a Path>,
+    /// Variables that tell the tests where what was set up for them is.
+    pub variables: &'a [(&'a str, PathBuf)],
 }
 
 impl Run<'_> {
@@ -71,9 +75,7 @@ impl Run<'_> {
         if let Some(binary) = self.privileged {
             command.env("LIMITSCOPE_BIN", binary);
         }
-        if let Some(kubelet) = self.kubelet {
-            command.env("LIMITSCOPE_KUBELET", kubelet);
-        }
+        command.envs(self.variables.iter().map(|(name, path)| (name, path)));
         if context.nextest {
             self.nextest(context, &mut command);
         } else {

@@ -10,7 +10,7 @@ pub fn run(context: &Context, tally: &mut Tally) {
         title: "unit: tests",
         select: &[],
         privileged: None,
-        kubelet: None,
+        variables: &[],
     };
     run.tests(context, Duration::from_mins(20), tally);
     run.doc_tests(context, Duration::from_mins(10), tally);

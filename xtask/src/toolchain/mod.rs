@@ -7,6 +7,7 @@ mod linker;
 pub mod packages;
 pub mod private_apt;
 mod rust_src;
+pub mod unpacked;
 
 use std::{
     env,
