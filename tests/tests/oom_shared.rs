@@ -98,19 +98,25 @@ fn shared(command: &str, holds: u64, left: u64) -> Result<Line> {
     let mut dying = Workload::start_in(&victim, &["anon", "--mib", "64", "--comm", command])?;
     dying.set_oom_score_adj(1_000)?;
     ensure!(dying.run_to_death()?.signal() == Some(9), "it lives");
-    ensure!(in_use(&holder)? == held, "the holder's use has changed");
+    // Before it kills, the kernel has the CPUs give back what they charged ahead.
+    let holds_now = in_use(&holder)?;
+    ensure!(holds_now.abs_diff(held) <= SLACK, "{holds_now} of {held}");
     let (events, log) = stage.finish(command, 1)?;
     let line = only(&events)?;
     check_victim(line, log.victim(command)?)?;
     assert_eq!(line.text("oom.limit.cgroup")?, parent.path());
     assert_eq!(line.number("oom.limit.container_count")?, 2);
-    assert_eq!(share(line, &holder)?, held);
+    let told = share(line, &holder)?;
+    assert!(
+        (holds_now.min(held)..=holds_now.max(held)).contains(&told),
+        "{told} of {held}"
+    );
     let rest = line.number("oom.limit.rest_bytes")?;
     assert!(
         rest.abs_diff(remains) <= SLACK,
         "{rest} of {remains} in none"
     );
-    let all = held + share(line, &victim)? + rest;
+    let all = told + share(line, &victim)? + rest;
     assert_eq!(all, line.number("oom.usage_bytes")?);
     let taken = line.number("oom.victim.memory.anon_bytes")?;
     assert!(share(line, &victim)?.abs_diff(taken) <= SLACK);
