@@ -165,6 +165,8 @@ pub struct AgentEvent {
     pub capabilities: Vec<String>,
     /// How many lines had the name of their container.
     pub names: NameCounts,
+    /// Containers whose limits and memory nobody watches, since too many have some.
+    pub unwatched: u64,
     /// Its own cost; none at the start.
     pub cost: Option<AgentCost>,
     /// Time from the start of the process until all hooks were attached, in nanoseconds.

@@ -1,7 +1,10 @@
 //! Watches containers for findings: their memory over time, what limits them, what their processes
 //! tell; and puts to an OOM kill what the minutes before it say.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use super::containers::Files;
 use crate::{
@@ -49,6 +52,8 @@ pub struct Findings {
     inspector: Inspector,
     watched: HashMap<CgroupKey, Watched>,
     inspect_again_ns: u64,
+    /// Containers that the last interval found no room for.
+    unwatched: HashSet<CgroupKey>,
     /// Intervals shorter than this, as the last one of a run, are judged by nobody.
     shortest_ns: u64,
 }
@@ -73,14 +78,21 @@ impl Findings {
             judges,
             inspector: Inspector::default(),
             watched: HashMap::new(),
+            unwatched: HashSet::new(),
             shortest_ns: u64::try_from((interval / 2).as_nanos()).unwrap_or(u64::MAX),
             inspect_again_ns: u64::try_from((interval * 3).min(INSPECT_AGAIN).as_nanos())
                 .unwrap_or(u64::MAX),
         }
     }
 
+    /// Containers that there was no room for in the last interval.
+    pub fn unwatched(&self) -> u64 {
+        self.unwatched.len() as u64
+    }
+
     /// Takes a sample of the memory of every container that has a limit.
     pub fn sample(&mut self, index: &CgroupIndex, files: &Files, hierarchy: u32, now_ns: u64) {
+        self.unwatched.clear();
         let Some(memory) = &files.memory else { return };
         for (key, container) in index.live_owners() {
             if key.hierarchy != hierarchy || !is_watched(container.level) {
@@ -88,6 +100,9 @@ impl Findings {
             }
             let room = self.watched.len() < MOST_WATCHED || self.watched.contains_key(&key);
             let limit = memory.memory_limit(&container.cgroup_path);
+            if limit.is_some() && !room {
+                self.unwatched.insert(key);
+            }
             let Some(limit) = limit.filter(|_| room) else {
                 if let Some(watched) = self.watched.get_mut(&key) {
                     watched.memory_limit = None;
@@ -127,7 +142,11 @@ impl Findings {
         if !self.watched.contains_key(&owner) {
             // Without any limit only its neighbours can be what is wrong.
             let matters = cpu_limit.is_some() || waits_for_others(stats, &self.thresholds);
-            if !matters || self.watched.len() >= MOST_WATCHED {
+            if !matters {
+                return Vec::new();
+            }
+            if self.watched.len() >= MOST_WATCHED {
+                self.unwatched.insert(owner);
                 return Vec::new();
             }
         }

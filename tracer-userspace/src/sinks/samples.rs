@@ -214,6 +214,7 @@ pub fn stats() -> ContainerStats {
 /// The end of a run that lost something of everything.
 pub fn agent() -> AgentEvent {
     AgentEvent {
+        unwatched: 4,
         phase: AgentPhase::Stop,
         plan: PlanSummary {
             signals: vec![SignalPlan {

@@ -42,6 +42,7 @@ impl Pipeline {
             lost: self.lost(outputs),
             names: self.unnamed.counts(),
             capabilities: self.capabilities.names(),
+            unwatched: self.findings.unwatched(),
             cost,
             attached_after_ns: self.attached_after_ns,
         };
