@@ -87,6 +87,7 @@ mod tests {
             command: "server".to_owned(),
             threads: 1,
             cpus_allowed: Some(2),
+            memory_held_bytes: None,
             runtimes: Vec::new(),
             missing: Vec::new(),
         };

@@ -176,6 +176,8 @@ pub struct ProcessFacts {
     pub threads: u64,
     /// The CPUs that it may run on.
     pub cpus_allowed: Option<u64>,
+    /// Its memory that cannot be given back, in bytes: resident anonymous and shared memory, and swap.
+    pub memory_held_bytes: Option<u64>,
     /// Its runtimes; empty where none is known.
     pub runtimes: Vec<Runtime>,
     /// Why less is known than could be; empty where nothing is missing.

@@ -23,6 +23,9 @@ fn value(facts: &ProcessFacts) -> Value {
     object.insert("process.pid".into(), facts.pid.into());
     object.insert("process.command".into(), text(&facts.command));
     object.insert("process.threads".into(), facts.threads.into());
+    if let Some(bytes) = facts.memory_held_bytes {
+        object.insert("process.memory_held_bytes".into(), bytes.into());
+    }
     if let Some(cpus) = facts.cpus_allowed {
         object.insert("process.cpus_allowed".into(), cpus.into());
     }
@@ -175,6 +178,7 @@ mod tests {
             command: "ser\u{1b}ver".into(),
             threads: 3,
             cpus_allowed: Some(16),
+            memory_held_bytes: Some(40 << 20),
             runtimes: vec![Runtime {
                 language: Language::Go,
                 version: Some("go1.22.3".into()),

@@ -2,19 +2,32 @@
 //! what is in use, also where that is beyond the limit.
 
 use super::{Observation, Thresholds, Verdict, words};
-use crate::model::finding::{Confidence, Evidence, Finding, FindingKind, Severity};
+use crate::model::{
+    finding::{Confidence, Evidence, Finding, FindingKind, Severity},
+    runtime::ProcessFacts,
+};
 
 /// Share of the limit that is left to what is no Go heap.
 const HEADROOM: f64 = 0.9;
+
+/// Share of what the container holds from which on a process matters for it.
+const MATTERS: f64 = 0.25;
 
 /// Judges the processes.
 pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict {
     let (Some(limit), Some(sample)) = (observation.memory_limit, observation.history.last()) else {
         return Verdict::Clear;
     };
-    let wrong = observation.go_memory_limits().find(|(_, _, fact)| {
-        fact.value()
-            .is_some_and(|own| own.is_none_or(|own| own > limit))
+    // A small one beside what fills the container has nothing to do with it.
+    let matters = |process: &ProcessFacts| {
+        let own = process.memory_held_bytes;
+        own.is_none_or(|own| own as f64 >= sample.held_bytes() as f64 * MATTERS)
+    };
+    let wrong = observation.go_memory_limits().find(|(process, _, fact)| {
+        fact.value().is_some_and(|own| match own {
+            Some(own) => *own > limit,
+            None => matters(process),
+        })
     });
     let Some((process, runtime, fact)) = wrong else {
         return Verdict::Clear;

@@ -85,6 +85,7 @@ impl Case {
             command: "server".into(),
             threads: procs + 4,
             cpus_allowed: Some(16),
+            memory_held_bytes: None,
             runtimes: vec![Runtime {
                 language: Language::Go,
                 version: Some("go1.22.1".into()),
@@ -279,6 +280,11 @@ fn go_should_know_the_memory_limit() {
     );
     assert_eq!(case(50, None).kinds(), [], "far below");
     assert_eq!(case(150, Some(230 * MIB)).kinds(), []);
+    let mut sidecar = case(150, None);
+    sidecar.processes[0].memory_held_bytes = Some(20 * MIB);
+    assert_eq!(sidecar.kinds(), [], "another process fills it");
+    sidecar.processes[0].memory_held_bytes = Some(100 * MIB);
+    assert_eq!(sidecar.kinds().len(), 1);
     let above = case(50, Some(300 * MIB)).found();
     assert_eq!(above[0].kind, FindingKind::GomemlimitMissingOrAboveLimit);
     assert!(above[0].recommendation.starts_with("set GOMEMLIMIT=230MiB"));
