@@ -15,7 +15,6 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use crate::kernel::process_memory;
 use crate::model::runtime::ProcessFacts;
 use elf::Elf;
 use go::GoProgram;
@@ -80,7 +79,7 @@ impl Inspector {
             command: String::from_utf8_lossy(&command).trim_end().to_owned(),
             threads: view.threads.len() as u64,
             cpus_allowed: view.cpus_allowed,
-            memory_held_bytes: process_memory::of(pid).map(|memory| memory.bytes),
+            memory_held_bytes: view.memory_held_bytes,
             runtimes,
             missing,
         })

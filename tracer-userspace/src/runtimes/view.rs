@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::process::{MOST_THREADS, Process, ProcessError};
+use crate::model::process_status;
 
 /// Variables of the environment that say how much a runtime uses. No other is kept.
 const VARIABLES: &[&str] = &[
@@ -44,6 +45,8 @@ pub struct View {
     pub libraries: BTreeSet<String>,
     /// CPUs that it may run on.
     pub cpus_allowed: Option<u64>,
+    /// Memory that cannot be given back.
+    pub memory_held_bytes: Option<u64>,
     /// The CPU limit of its cgroup and those above it, in CPUs.
     pub quota_cpus: Option<f64>,
     variables: HashMap<String, String>,
@@ -68,6 +71,7 @@ impl View {
             threads: process.thread_names(),
             libraries: maps.into_iter().collect(),
             cpus_allowed: cpus_allowed(&status),
+            memory_held_bytes: process_status::held_bytes(&String::from_utf8_lossy(&status)),
             quota_cpus,
             variables: chosen(environment),
         }
