@@ -63,6 +63,8 @@ pub struct Segment {
     pub address: u64,
     /// Its bytes in the file.
     pub file: Range,
+    /// How many bytes it has in memory; those that are not in the file are zero at first.
+    pub in_memory: u64,
     /// Whether it is writable.
     pub writable: bool,
 }
@@ -74,18 +76,43 @@ pub struct Elf {
     pub wide: bool,
     /// Whether it is loaded at an address of the kernel's choice.
     pub position_independent: bool,
-    entry: u64,
+    /// Address that it begins to run at.
+    pub entry: u64,
+    /// What its code is for (`e_machine`).
+    pub machine: u16,
     /// Byte order.
     pub endian: Endianness,
     /// Segments to load, in the order of their addresses.
     pub segments: Vec<Segment>,
     /// `.go.buildinfo`, which only Go's linker makes.
     pub go_build_info: Option<Range>,
+    /// The table of functions that Go's runtime needs, so that stripping leaves it.
+    pub go_functions: Option<Range>,
+    /// What Go's runtime knows of the program's parts (`moduledata`), where it has a section.
+    pub go_module: Option<Range>,
     symbols: Option<Range>,
     names: Option<Range>,
 }
 
 impl Elf {
+    /// For tests: a program of 64 bits for x86-64 that has nothing but a table of functions.
+    #[cfg(test)]
+    pub const fn sample(go_functions: Range) -> Self {
+        Self {
+            wide: true,
+            position_independent: false,
+            entry: 0,
+            machine: elf::EM_X86_64,
+            endian: Endianness::Little,
+            segments: Vec::new(),
+            go_build_info: None,
+            go_functions: Some(go_functions),
+            go_module: None,
+            symbols: None,
+            names: None,
+        }
+    }
+
     /// Reads the headers.
     pub fn parse(file: &File) -> Result<Self, ElfError> {
         let mut ident = [0; 5];
@@ -171,6 +198,20 @@ impl Elf {
         Some(bytes)
     }
 
+    /// Whether a number of so many bytes, at most 16, can be a variable at this address.
+    pub fn is_variable(&self, address: u64, size: u64) -> bool {
+        let is_aligned = address.is_multiple_of(size.next_power_of_two().min(8));
+        let within = |segment: &Segment| {
+            let at = address.checked_sub(segment.address)?;
+            Some(segment.writable && at.checked_add(size)? <= segment.in_memory)
+        };
+        is_aligned
+            && self
+                .segments
+                .iter()
+                .any(|segment| within(segment) == Some(true))
+    }
+
     /// What has to be added to an address of the file to have it in a process, from that process's
     /// `/proc/PID/auxv`: it has the address of the program's entry (`AT_ENTRY`, getauxval(3)).
     /// Unlike the mappings it does not depend on how a file system numbers its files.
@@ -212,6 +253,7 @@ fn parse<H: FileHeader<Endian = Endianness>>(
                     offset: segment.p_offset(endian).into(),
                     size: segment.p_filesz(endian).into(),
                 },
+                in_memory: segment.p_memsz(endian).into(),
                 writable: segment.p_flags(endian) & elf::PF_W != 0,
             });
         }
@@ -220,10 +262,13 @@ fn parse<H: FileHeader<Endian = Endianness>>(
     let mut made = Elf {
         wide,
         entry: header.e_entry(endian).into(),
+        machine: header.e_machine(endian),
         position_independent: header.e_type(endian) == elf::ET_DYN,
         endian,
         segments,
         go_build_info: None,
+        go_functions: None,
+        go_module: None,
         symbols: None,
         names: None,
     };
@@ -241,8 +286,14 @@ fn parse<H: FileHeader<Endian = Endianness>>(
         size: section.sh_size(endian).into(),
     };
     for section in sections.iter() {
-        if sections.section_name(endian, section) == Ok(b".go.buildinfo") {
-            made.go_build_info = Some(range(section));
+        match sections.section_name(endian, section) {
+            Ok(b".go.buildinfo") => made.go_build_info = Some(range(section)),
+            // The second is in programs that are moved, by older linkers.
+            Ok(b".gopclntab" | b".data.rel.ro.gopclntab") => {
+                made.go_functions = Some(range(section));
+            }
+            Ok(b".go.module") => made.go_module = Some(range(section)),
+            _ => {}
         }
         if section.sh_type(endian) == elf::SHT_SYMTAB {
             made.symbols = Some(range(section));

@@ -1,12 +1,15 @@
 //! Go programs: build info from the file, GOMAXPROCS and GOMEMLIMIT from the runtime's variables.
 
 mod build_info;
+mod code;
 mod defaults;
+mod functions;
+mod stripped;
 
 use std::{fs::File, sync::Arc};
 
 use super::{
-    elf::{Elf, ElfError},
+    elf::Elf,
     process::{Image, Process},
     view::View,
 };
@@ -31,28 +34,64 @@ pub struct GoProgram {
     build: Arc<GoBuild>,
     /// Modules that are not listed.
     left_out: usize,
-    gomaxprocs: Result<u64, String>,
-    gc_controller: Result<u64, String>,
+    gomaxprocs: Result<Place, String>,
+    gc_controller: Result<Place, String>,
+}
+
+/// Where a variable of the runtime is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Its address in the file.
+    address: u64,
+    /// Whether no symbol says so, but the runtime's code.
+    by_code: bool,
+}
+
+impl Place {
+    /// What is told with a value that was read there.
+    fn note(self) -> String {
+        if self.by_code {
+            "found by the runtime's code, since its program is stripped of symbols".to_owned()
+        } else {
+            String::new()
+        }
+    }
 }
 
 /// Reads the file; `None` where Go did not make it.
 pub fn program(elf: &Elf, file: &File) -> Option<GoProgram> {
     let (version, modules) = build_info::read(elf, file)?;
     let (build, left_out) = build_info::parse(&version, &modules);
-    let address = |name: &str, least: u64| {
-        if !elf.has_symbols() {
-            return Err("its program is stripped of symbols".to_owned());
-        }
-        match elf.data_symbol(file, name) {
-            Ok(Some((address, size))) if size >= least => Ok(address),
-            Ok(_) => Err(format!("its program has no symbol {name} that fits")),
-            Err(ElfError::Io(error)) => Err(format!("its symbols cannot be read: {error}")),
-            Err(error) => Err(format!("its symbols cannot be read: {error}")),
-        }
+    let by_symbol = |name: &str, least: u64| match elf.data_symbol(file, name) {
+        Ok(Some((address, size))) if size >= least => Ok(Place {
+            address,
+            by_code: false,
+        }),
+        Ok(_) => Err(format!("its program has no symbol {name} that fits")),
+        Err(error) => Err(format!("its symbols cannot be read: {error}")),
+    };
+    let (gomaxprocs, gc_controller) = if elf.has_symbols() {
+        (
+            by_symbol("runtime.gomaxprocs", 4),
+            by_symbol("runtime.gcController", LIMIT_OFFSET + 8),
+        )
+    } else {
+        let by_code = |address: Result<u64, String>| match address {
+            Ok(address) => Ok(Place {
+                address,
+                by_code: true,
+            }),
+            Err(why) => Err(format!("its program is stripped of symbols, and {why}")),
+        };
+        let stripped::Variables {
+            gomaxprocs,
+            gc_controller,
+        } = stripped::variables(elf, file, LIMIT_OFFSET);
+        (by_code(gomaxprocs), by_code(gc_controller))
     };
     Some(GoProgram {
-        gomaxprocs: address("runtime.gomaxprocs", 4),
-        gc_controller: address("runtime.gcController", LIMIT_OFFSET + 8),
+        gomaxprocs,
+        gc_controller,
         version,
         build: Arc::new(build),
         left_out,
@@ -60,6 +99,18 @@ pub fn program(elf: &Elf, file: &File) -> Option<GoProgram> {
 }
 
 impl GoProgram {
+    /// What it was built of, as `GODEBUG` in a process's environment changes it.
+    fn build_under(&self, debug: Option<&str>) -> Arc<GoBuild> {
+        let container_aware = defaults::container_aware(&self.version, &self.build, debug);
+        if container_aware == self.build.container_aware {
+            return Arc::clone(&self.build);
+        }
+        Arc::new(GoBuild {
+            container_aware,
+            ..GoBuild::clone(&self.build)
+        })
+    }
+
     /// What is missing of what its file tells.
     pub fn missing(&self) -> Option<String> {
         let kept = self.build.dependencies.len();
@@ -81,13 +132,14 @@ pub fn look(
     view: &View,
 ) -> Runtime {
     let memory = Reader::open(elf, process);
-    let number = |symbol: &Result<u64, String>, offset: u64, size: usize| {
-        let address = symbol.as_ref().map_err(Clone::clone)?;
+    let number = |place: &Result<Place, String>, offset: u64, size: usize| {
+        let place = place.as_ref().map_err(Clone::clone)?;
         let reader = memory.as_ref().map_err(Clone::clone)?;
-        reader.number(address.wrapping_add(offset), size)
+        let value = reader.number(place.address.wrapping_add(offset), size)?;
+        Ok((value, place.note()))
     };
-    let procs = number(&program.gomaxprocs, 0, 4).and_then(|procs| match procs {
-        1..=MOST_PROCS => Ok(procs),
+    let procs = number(&program.gomaxprocs, 0, 4).and_then(|(procs, note)| match procs {
+        1..=MOST_PROCS => Ok((procs, note)),
         0 => Err("its runtime has not started yet".to_owned()),
         _ => Err(format!("runtime.gomaxprocs reads {procs}, which cannot be")),
     });
@@ -102,14 +154,18 @@ pub fn look(
     };
     // Only if all that was read is of one and the same program.
     let same = process.image().is_ok_and(|now| now == *image);
-    let in_force = |read: Result<u64, String>| {
+    let in_force = |read: Result<(u64, String), String>| {
         read.and_then(|value| {
             same.then_some(value)
                 .ok_or_else(|| "it became another program while it was read".to_owned())
         })
     };
     let gomaxprocs = match in_force(procs) {
-        Ok(procs) => Fact::known(procs, Basis::RuntimeVariable),
+        Ok((value, note)) => Fact::Known {
+            value,
+            basis: Basis::RuntimeVariable,
+            note,
+        },
         Err(why) => defaults::gomaxprocs(
             &defaults::Inputs {
                 version: &program.version,
@@ -123,11 +179,12 @@ pub fn look(
         ),
     };
     let memory_limit = match in_force(limit) {
-        Ok(limit) if limit <= NO_LIMIT => Fact::known(
-            Some(limit).filter(|limit| *limit < NO_LIMIT),
-            Basis::RuntimeVariable,
-        ),
-        Ok(limit) => Fact::Unknown(format!("the memory limit reads {limit}, which cannot be")),
+        Ok((limit, note)) if limit <= NO_LIMIT => Fact::Known {
+            value: Some(limit).filter(|limit| *limit < NO_LIMIT),
+            basis: Basis::RuntimeVariable,
+            note,
+        },
+        Ok((limit, _)) => Fact::Unknown(format!("the memory limit reads {limit}, which cannot be")),
         Err(why) => defaults::gomemlimit(&program.version, view.variable("GOMEMLIMIT"), &why),
     };
     Runtime {
@@ -139,7 +196,7 @@ pub fn look(
             computes: true,
         }],
         memory_limit: Some(memory_limit),
-        go: Some(Arc::clone(&program.build)),
+        go: Some(program.build_under(view.variable("GODEBUG"))),
     }
 }
 

@@ -17,6 +17,8 @@ const ALIGN: usize = 16;
 const SEARCHED: u64 = 1 << 20;
 /// Longest text that is taken; that of programs with thousands of modules has some 300 KiB.
 const LONGEST: u64 = 512 << 10;
+/// The first Go 1 whose runtime takes the CPU limit into account.
+pub const CONTAINER_AWARE: u32 = 25;
 /// Most modules that are kept. A forged text names a hundred thousand, each of which takes many times
 /// the memory that its line has in the file.
 const MOST_DEPENDENCIES: usize = 4096;
@@ -140,7 +142,8 @@ pub fn parse(version: &str, modules: &str) -> (GoBuild, usize) {
             _ => {}
         }
     }
-    build.container_aware = minor(version).is_some_and(|minor| minor >= 25) && !switched_off;
+    build.container_aware =
+        minor(version).is_some_and(|minor| minor >= CONTAINER_AWARE) && !switched_off;
     (build, left_out)
 }
 

@@ -3,7 +3,7 @@
 //! The rules are those of `schedinit` and `defaultGOMAXPROCS` (runtime/proc.go, runtime/debug.go,
 //! runtime/cgroup_linux.go) and of `readGOMEMLIMIT` (runtime/mgcpacer.go).
 
-use super::build_info::minor;
+use super::build_info::{CONTAINER_AWARE, minor};
 use crate::model::runtime::{Basis, Fact, GoBuild};
 
 /// What decides GOMAXPROCS at the start of a Go program.
@@ -50,10 +50,7 @@ pub fn gomaxprocs(inputs: &Inputs<'_>, why: &str) -> Fact<u64> {
         let note = "go.uber.org/automaxprocs is built in and sets it to the quota, rounded down";
         return estimate(value, Basis::Defaults, note.to_owned());
     }
-    let switched_off = inputs
-        .debug
-        .is_some_and(|debug| debug.split(',').any(|word| word == "containermaxprocs=0"));
-    if inputs.build.container_aware && !switched_off {
+    if container_aware(inputs.version, inputs.build, inputs.debug) {
         let value = inputs
             .quota_cpus
             .map_or(cpus, |quota| (quota.ceil() as u64).max(2).min(cpus));
@@ -65,6 +62,23 @@ pub fn gomaxprocs(inputs: &Inputs<'_>, why: &str) -> Fact<u64> {
         inputs.version
     );
     estimate(cpus, Basis::Defaults, note)
+}
+
+/// Whether the runtime takes the CPU limit into account: what the build decided, unless `GODEBUG` in
+/// the environment says otherwise. Of several settings the last one counts, and what is no number
+/// does not (`parsegodebug` in runtime/runtime1.go).
+pub fn container_aware(version: &str, build: &GoBuild, debug: Option<&str>) -> bool {
+    let set = debug.and_then(|debug| {
+        let mut values = debug.split(',').filter_map(|setting| {
+            let value = setting.strip_prefix("containermaxprocs=")?;
+            value.parse::<i32>().ok()
+        });
+        values.next_back()
+    });
+    match set {
+        Some(value) => value > 0 && minor(version).is_some_and(|minor| minor >= CONTAINER_AWARE),
+        None => build.container_aware,
+    }
 }
 
 /// The memory limit by the environment.
@@ -155,6 +169,19 @@ mod tests {
         assert_eq!(
             value("go1.27.1", |_, i| i.debug = Some("containermaxprocs=0")),
             Some(16)
+        );
+        assert_eq!(
+            value("go1.27.1", |build, i| {
+                build.container_aware = false;
+                i.debug = Some("containermaxprocs=0,containermaxprocs=1,containermaxprocs=x");
+            }),
+            Some(3),
+            "built for an older Go, and switched on again"
+        );
+        assert_eq!(
+            value("go1.24.2", |_, i| i.debug = Some("containermaxprocs=1")),
+            Some(16),
+            "it does not know the setting"
         );
         assert_eq!(
             value("go1.19", |build, _| build.automaxprocs = true),
