@@ -46,15 +46,15 @@ pub enum ProcessError {
     )]
     Hidden(u32),
     /// Not allowed.
-    #[error("{what} of process {pid} cannot be read: {}", reason(*.capable))]
+    #[error("{what} of process {pid} cannot be read: {}", reason(*.lacks))]
     NotAllowed {
         /// The process.
         pid: u32,
         /// What was to be read.
         what: &'static str,
-        /// Whether `CAP_SYS_PTRACE` is held and was not enough: a security module may forbid it, and
-        /// so does a user namespace that is not that of the process.
-        capable: bool,
+        /// The capability that would allow it. Without one that is not held a security module may
+        /// forbid it, and so does a user namespace that is not that of the process.
+        lacks: Option<Lacks>,
     },
     /// It became another program while it was read.
     #[error("process {0} became another program while it was read")]
@@ -69,6 +69,15 @@ pub enum ProcessError {
         /// The system's reason.
         error: String,
     },
+}
+
+/// A capability that is not held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// `CAP_SYS_PTRACE`: to look into processes.
+    SysPtrace,
+    /// `CAP_DAC_READ_SEARCH`: to read files that only their owner may.
+    DacReadSearch,
 }
 
 /// What tells one program in a process from another: its file, and where the kernel put its parts.
@@ -277,7 +286,7 @@ fn failure(pid: u32, what: &'static str, error: Errno) -> ProcessError {
         Errno::ACCESS | Errno::PERM => ProcessError::NotAllowed {
             pid,
             what,
-            capable: is_capable(),
+            lacks: lacks(),
         },
         error => ProcessError::Other {
             pid,
@@ -288,17 +297,28 @@ fn failure(pid: u32, what: &'static str, error: Errno) -> ProcessError {
 }
 
 /// Why reading is not allowed.
-const fn reason(capable: bool) -> &'static str {
-    if capable {
-        "permission denied"
-    } else {
-        "it takes CAP_SYS_PTRACE"
+const fn reason(lacks: Option<Lacks>) -> &'static str {
+    match lacks {
+        Some(Lacks::SysPtrace) => "it takes CAP_SYS_PTRACE",
+        Some(Lacks::DacReadSearch) => {
+            "it is another user's file, which takes CAP_DAC_READ_SEARCH beside CAP_SYS_PTRACE"
+        }
+        None => "permission denied",
     }
 }
 
-/// Whether this thread holds `CAP_SYS_PTRACE`.
-fn is_capable() -> bool {
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE))
+/// What this thread would need to read another user's process.
+fn lacks() -> Option<Lacks> {
+    let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    // `environ`, `auxv` and `mem` are for their owner alone (`tgid_base_stuff` in fs/proc/base.c).
+    let files = CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE;
+    if !held.contains(CapabilitySet::SYS_PTRACE) {
+        Some(Lacks::SysPtrace)
+    } else if !held.intersects(files) {
+        Some(Lacks::DacReadSearch)
+    } else {
+        None
+    }
 }
 
 fn other_failure(pid: u32, what: &'static str, error: &std::io::Error) -> ProcessError {

@@ -9,6 +9,9 @@ use crate::{
     runtimes::view::View,
 };
 
+/// Options, and where each is from.
+type Options = [(String, Basis)];
+
 /// What is told, where it is a JVM.
 pub fn look(view: &View) -> Option<Runtime> {
     if view.program.as_deref() != Some("java") && !view.has_library("libjvm.so") {
@@ -25,20 +28,9 @@ pub fn look(view: &View) -> Option<Runtime> {
             "since JDK 10 (and 8u191) it takes the CPU limit, rounded up",
         ),
     };
+    let collectors = collectors(view, &options, processors.value().copied());
     let mut pools = vec![pool("-XX:ActiveProcessorCount", processors, true)];
-    let collectors = view.threads_named("GC Thread#") + view.threads_named("ParGC Thread#");
-    if collectors > 0 {
-        let threads = Fact::known(collectors, Basis::ThreadNames);
-        pools.push(pool("-XX:ParallelGCThreads", threads, true));
-    } else if let Some((value, basis)) = last(&options, "-XX:ParallelGCThreads=")
-        && let Ok(number) = value.parse()
-    {
-        pools.push(pool(
-            "-XX:ParallelGCThreads",
-            Fact::known(number, basis),
-            true,
-        ));
-    }
+    pools.extend(collectors.map(|threads| pool("-XX:ParallelGCThreads", threads, true)));
     Some(Runtime {
         language: Language::Jvm,
         version: None,
@@ -48,9 +40,39 @@ pub fn look(view: &View) -> Option<Runtime> {
     })
 }
 
+/// Threads that collect at once, where there are any: HotSpot starts them one by one as it has a use
+/// for them (`UseDynamicNumberOfGCThreads`), so that those that are there are not all that may be.
+fn collectors(view: &View, options: &Options, processors: Option<u64>) -> Option<Fact<u64>> {
+    let there = view.threads_named("GC Thread#") + view.threads_named("ParGC Thread#");
+    let set = last(options, "-XX:ParallelGCThreads=");
+    // 0 stands for the default.
+    let set = set.and_then(|(value, basis)| Some((value.parse().ok()?, basis)));
+    let (value, basis) = match set.filter(|(threads, _)| *threads > 0) {
+        Some(set) => set,
+        // Without such threads it is a collector that has none.
+        None if there == 0 => return None,
+        None => (processors.map(by_processors)?, Basis::Defaults),
+    };
+    Some(Fact::Known {
+        value,
+        basis,
+        note: format!("{there} of them have been started so far"),
+    })
+}
+
+/// How many there are by default (`nof_parallel_worker_threads` in runtime/vm_version.cpp, with its
+/// numbers for x86-64 and aarch64).
+const fn by_processors(processors: u64) -> u64 {
+    if processors <= 8 {
+        processors
+    } else {
+        8 + (processors - 8) * 5 / 8
+    }
+}
+
 /// The largest heap. What a JVM takes besides (metaspace, threads, code, buffers) is not in it.
-fn heap(options: &[(String, Basis)]) -> Fact<Option<u64>> {
-    let known = last(options, "-Xmx").or_else(|| last(options, "-XX:MaxHeapSize="));
+fn heap(options: &Options) -> Fact<Option<u64>> {
+    let known = last_of(options, &["-Xmx", "-XX:MaxHeapSize="]);
     if let Some((value, basis)) = known {
         return match size(value) {
             Some(bytes) => Fact::Known {
@@ -90,11 +112,16 @@ fn options(view: &View) -> Vec<(String, Basis)> {
     options
 }
 
-fn last<'a>(options: &'a [(String, Basis)], start: &str) -> Option<(&'a str, Basis)> {
-    options
-        .iter()
-        .rev()
-        .find_map(|(option, basis)| Some((option.strip_prefix(start)?, *basis)))
+fn last<'a>(options: &'a Options, start: &str) -> Option<(&'a str, Basis)> {
+    last_of(options, &[start])
+}
+
+/// The last one of those that mean the same.
+fn last_of<'a>(options: &'a Options, starts: &[&str]) -> Option<(&'a str, Basis)> {
+    options.iter().rev().find_map(|(option, basis)| {
+        let value = starts.iter().find_map(|start| option.strip_prefix(start))?;
+        Some((value, *basis))
+    })
 }
 
 /// A size as HotSpot reads it: `512m`, `2G`, bytes without a unit.
@@ -143,6 +170,28 @@ mod tests {
         let found = look(&view).unwrap();
         assert_eq!(found.pools[0].threads.value(), Some(&2));
         assert_eq!(found.pools[0].threads.basis(), Some(Basis::Defaults));
+        assert_eq!(found.pools.len(), 1, "no thread collects beside others");
         assert!(look(&View::sample("sh", &["sh"], &[])).is_none());
+    }
+
+    #[test]
+    fn collectors_that_are_not_started_yet_count() {
+        let of = |arguments: &[&str]| {
+            let mut view = View::sample("java", arguments, &[]);
+            view.threads = vec!["java".to_owned(), "GC Thread#0".to_owned()];
+            look(&view).unwrap().pools[1].threads.clone()
+        };
+        // The sample may run on 8 CPUs.
+        let by_default = of(&["java"]);
+        assert_eq!(by_default.value(), Some(&8));
+        assert_eq!(by_default.basis(), Some(Basis::Defaults));
+        let many = of(&["java", "-XX:ActiveProcessorCount=16"]);
+        assert_eq!(many.value(), Some(&13));
+        let set = of(&["java", "-XX:ParallelGCThreads=5"]);
+        assert_eq!(
+            (set.value(), set.basis()),
+            (Some(&5), Some(Basis::CommandLine))
+        );
+        assert_eq!(of(&["java", "-XX:ParallelGCThreads=0"]).value(), Some(&8));
     }
 }
