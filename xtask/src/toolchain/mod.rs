@@ -2,6 +2,7 @@
 //! Both are looked for first and fetched once otherwise, into a cache in the target folder.
 
 mod debian;
+pub mod go;
 pub mod kubelet;
 mod linker;
 pub mod packages;

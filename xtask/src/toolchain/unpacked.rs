@@ -84,7 +84,7 @@ fn fetch(mirror: &str, suite: &str, package: &Package, cache: &Path, kept: &Path
 }
 
 /// The first version that apt lists is the newest.
-fn newest(madison: &str) -> Option<String> {
+pub fn newest(madison: &str) -> Option<String> {
     let version = madison.lines().next()?.split('|').nth(1)?;
     Some(version.trim().to_owned())
 }
