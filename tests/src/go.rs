@@ -20,9 +20,33 @@ const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/go");
 /// One build at a time: they share Go's cache.
 static BUILDING: Mutex<()> = Mutex::new(());
 
+/// A Go compiler.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    /// The program `go`.
+    pub go: PathBuf,
+    /// As `go1.25.4`.
+    pub version: String,
+}
+
+impl Compiler {
+    /// Whether the runtime of its programs can look at the CPU limit, as since Go 1.25.
+    pub fn knows_limits(&self) -> bool {
+        let minor = self.version.split('.').nth(1);
+        minor.is_some_and(|minor| minor.parse::<u32>().is_ok_and(|minor| minor >= 25))
+    }
+
+    /// Builds the program with these arguments of `go build`, into a folder of its own that stays from
+    /// run to run. `folder` is where Cargo has tests put their files (`CARGO_TARGET_TMPDIR`).
+    pub fn build(&self, folder: &str, name: &str, arguments: &[&str]) -> Result<PathBuf> {
+        let folder = Path::new(folder).join("go").join(&self.version);
+        build_by(&self.go, &folder, name, arguments)
+    }
+}
+
 /// The Go compilers to try: the one of the machine, and those that `LIMITSCOPE_GO` names, with colons
-/// between. Each comes with its version, as `go1.25.4`.
-pub fn compilers() -> Result<Vec<(PathBuf, String)>> {
+/// between; `cargo xtask test` names a newer one.
+pub fn compilers() -> Result<Vec<Compiler>> {
     let more = std::env::var("LIMITSCOPE_GO").unwrap_or_default();
     let more = more.split(':').filter(|path| !path.is_empty());
     let all = std::iter::once("go").chain(more);
@@ -35,7 +59,8 @@ pub fn compilers() -> Result<Vec<(PathBuf, String)>> {
         let said = said.with_context(|| format!("starting {go}"))?;
         ensure!(said.status.success(), "{go} env GOVERSION: {}", said.status);
         let version = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-        Ok((PathBuf::from(go), version))
+        let go = PathBuf::from(go);
+        Ok(Compiler { go, version })
     })
     .collect()
 }
@@ -51,8 +76,7 @@ pub fn build(folder: &str, name: &str, arguments: &[&str]) -> Result<PathBuf> {
     )
 }
 
-/// The same by one of [`compilers`], into a folder of its own.
-pub fn build_by(go: &Path, folder: &Path, name: &str, arguments: &[&str]) -> Result<PathBuf> {
+fn build_by(go: &Path, folder: &Path, name: &str, arguments: &[&str]) -> Result<PathBuf> {
     let _one = BUILDING.lock();
     let folder = folder.to_owned();
     fs::create_dir_all(&folder)?;
@@ -78,6 +102,37 @@ pub fn build_by(go: &Path, folder: &Path, name: &str, arguments: &[&str]) -> Res
         String::from_utf8_lossy(&done.stderr)
     );
     Ok(program)
+}
+
+/// A copy of the program that the tool `strip` has stripped.
+pub fn strip(program: &Path) -> Result<PathBuf> {
+    let stripped = program.with_extension("strip");
+    let mut command = Command::new("strip");
+    let done = command.arg("-o").arg(&stripped).arg(program).output();
+    let done = done.context("starting strip, of the package binutils")?;
+    ensure!(
+        done.status.success(),
+        "strip: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    Ok(stripped)
+}
+
+/// A copy of the program in whose table of functions these have other names. It runs as before: the
+/// runtime shows names, and does not look for any.
+pub fn without(program: &Path, functions: &[&str]) -> Result<PathBuf> {
+    let mut bytes = fs::read(program)?;
+    for function in functions {
+        let wanted = [b"\0", function.as_bytes(), b"\0"].concat();
+        let mut places = bytes.windows(wanted.len());
+        let at = places.position(|window| window == wanted);
+        let at = at.with_context(|| format!("no {function} in {}", program.display()))?;
+        bytes[at + function.len()] = b'_';
+    }
+    let other = program.with_extension("without");
+    fs::write(&other, bytes)?;
+    fs::set_permissions(&other, fs::metadata(program)?.permissions())?;
+    Ok(other)
 }
 
 /// A running one; dropping it kills it.
@@ -126,6 +181,7 @@ impl Program {
             .args(arguments)
             .env_remove("GOMAXPROCS")
             .env_remove("GOMEMLIMIT")
+            .env_remove("GODEBUG")
             .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

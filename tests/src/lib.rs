@@ -20,6 +20,7 @@ pub mod followed;
 pub mod go;
 pub mod histogram;
 pub mod image;
+pub mod inspect;
 pub mod kubelet;
 pub mod listener;
 pub mod mounts;

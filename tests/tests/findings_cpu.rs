@@ -8,7 +8,7 @@ use limitscope_tests::{
     assert_within,
     cgroup::Cgroup,
     events::Events,
-    findings::{begun, compute, compute_with, evidence, kinds, show, watch},
+    findings::{begun, compute, evidence, kinds, show, watch},
     go::{self, Program},
     referee::cpu_stat,
     skip,
@@ -76,43 +76,6 @@ fn a_fitting_program_needs_a_higher_limit() -> Result<()> {
     // One thread could use one CPU.
     let wanted = evidence(found, "recommended_cpus")?;
     ensure!((0.8..=1.0).contains(&wanted), "{}", found.value);
-    Ok(())
-}
-
-/// The value in force counts: what the environment says was changed at run time.
-#[test]
-fn a_value_set_at_run_time_counts() -> Result<()> {
-    let cgroup = Cgroup::new("changed")?;
-    cgroup.set_cpu_quota(Some(100_000), 100_000)?;
-    let built = go::build(FOLDER, "pie", &["-buildmode=pie"])?;
-    let wide = [("GOMAXPROCS", "1")];
-    let orders = ["procs 16", "compute 16 30000"];
-    let (events, said) = compute_with(&built, &cgroup, &wide, &orders)?;
-    assert_eq!(said["gomaxprocs"], 16);
-    assert_eq!(kinds(&events, &cgroup), ["cpu_oversubscription"]);
-    let found = begun(&events, &cgroup);
-    assert_eq!(evidence(found.only()?, "threads_at_once")? as u64, 16);
-
-    let narrow = [("GOMAXPROCS", "16")];
-    let orders = ["procs 1", "compute 16 30000"];
-    let (events, _) = compute_with(&built, &cgroup, &narrow, &orders)?;
-    assert_eq!(kinds(&events, &cgroup), [""; 0]);
-    Ok(())
-}
-
-/// Without symbols the environment is the evidence, and the finding says that it is an estimate.
-#[test]
-fn a_stripped_program_gives_less_confidence() -> Result<()> {
-    let cgroup = Cgroup::new("stripped")?;
-    cgroup.set_cpu_quota(Some(100_000), 100_000)?;
-    let built = go::build(FOLDER, "stripped", &["-ldflags=-s -w"])?;
-    let variables = [("GOMAXPROCS", "16")];
-    let (events, _) = compute_with(&built, &cgroup, &variables, &["compute 16 30000"])?;
-    assert_eq!(kinds(&events, &cgroup), ["cpu_oversubscription"]);
-    let found = begun(&events, &cgroup);
-    let found = found.only()?;
-    assert_eq!(found.text("finding.confidence")?, "medium");
-    assert_eq!(found.value["finding.evidence"]["basis"], "environment");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -11,139 +11,14 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use limitscope_tests::{
     agent,
-    cgroup::Cgroup,
     go::{self, Program},
+    inspect::{inspect, pool},
     sandbox,
     wait::{self, PATIENCE},
 };
 use serde_json::Value;
 
 const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
-
-/// Asks the program under test about a process.
-fn inspect(pid: u32) -> Result<Value> {
-    let pid = pid.to_string();
-    let done = agent::output(["inspect", "--json", &pid], PATIENCE)?;
-    ensure!(
-        done.status.success(),
-        "{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-    serde_json::from_slice(&done.stdout).context("inspect wrote no JSON")
-}
-
-/// The pool of a runtime, by its setting.
-fn pool(facts: &Value, runtime: &str, setting: &str) -> Result<Value> {
-    let all = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let found = all(&facts["runtimes"])
-        .into_iter()
-        .filter(|found| found["name"] == runtime)
-        .flat_map(|found| all(&found["pools"]))
-        .find(|pool| pool["setting"] == setting);
-    found.with_context(|| format!("no {setting} of {runtime} in {facts}"))
-}
-
-/// Compares one process with what it has said last.
-fn check_go(program: &Program, exact: bool) -> Result<()> {
-    let facts = inspect(program.pid())?;
-    let go = &facts["runtimes"][0];
-    assert_eq!(go["version"], program.said["version"], "{facts}");
-    let procs = pool(&facts, "go", "GOMAXPROCS")?;
-    let limit = &go["memory_limit"];
-    assert_eq!(procs["estimate"], !exact, "{facts}");
-    assert_eq!(limit["estimate"], !exact, "{facts}");
-    if exact {
-        assert_eq!(procs["basis"], "runtime_variable");
-    }
-    let said = program.said["gomemlimit"].as_u64().unwrap_or_default();
-    let limit = match &limit["bytes"] {
-        Value::String(none) if none == "none" => 0,
-        bytes => bytes.as_u64().with_context(|| format!("{facts}"))?,
-    };
-    assert_eq!(
-        (&procs["threads"], limit),
-        (&program.said["gomaxprocs"], said),
-        "{facts}"
-    );
-    Ok(())
-}
-
-/// Builds a form of the program by each compiler that there is.
-fn by_each(name: &str, arguments: &[&str]) -> Result<Vec<(String, PathBuf)>> {
-    let build = |(go, version): (PathBuf, String)| {
-        let folder = Path::new(FOLDER).join("go").join(&version);
-        let built = go::build_by(&go, &folder, name, arguments)?;
-        println!("{name} by {version}");
-        Ok((format!("{name} by {version}"), built))
-    };
-    go::compilers()?.into_iter().map(build).collect()
-}
-
-#[test]
-fn gomaxprocs_is_what_the_program_prints() -> Result<()> {
-    let mut all = Vec::new();
-    for (name, arguments) in [
-        ("static", &[][..]),
-        ("pie", &["-buildmode=pie"][..]),
-        ("without-debugging", &["-ldflags=-w"][..]),
-    ] {
-        all.extend(by_each(name, arguments)?);
-    }
-    for (name, built) in &all {
-        let name = || name.clone();
-        let mut program = Program::start::<&str>(built, &[], &[])?;
-        check_go(&program, true).with_context(name)?;
-        program.ask("procs 11")?;
-        program.ask("memory 123456789")?;
-        assert_eq!(program.said["gomaxprocs"], 11);
-        check_go(&program, true).with_context(name)?;
-        let variables = [("GOMAXPROCS", "5"), ("GOMEMLIMIT", "64MiB")];
-        let program = Program::start::<&str>(built, &[], &variables)?;
-        check_go(&program, true).with_context(name)?;
-    }
-    Ok(())
-}
-
-/// Without symbols what was asked for at the start is all that is known, and it says so.
-#[test]
-fn a_stripped_program_gives_an_estimate() -> Result<()> {
-    let mut all = by_each("stripped", &["-ldflags=-s -w"])?;
-    all.extend(by_each(
-        "stripped-pie",
-        &["-buildmode=pie", "-ldflags=-s -w"],
-    )?);
-    for (name, built) in &all {
-        let name = || name.clone();
-        let variables = [("GOMAXPROCS", "5"), ("GOMEMLIMIT", "64MiB")];
-        let program = Program::start::<&str>(built, &[], &variables)?;
-        check_go(&program, false).with_context(name)?;
-        let mut plain = Program::start::<&str>(built, &[], &[])?;
-        check_go(&plain, false).with_context(name)?;
-        plain.ask("procs 11")?;
-        let procs = pool(&inspect(plain.pid())?, "go", "GOMAXPROCS")?;
-        assert_eq!(procs["estimate"], true, "it may have been changed: {procs}");
-        let note = procs["note"].as_str().unwrap_or_default();
-        assert!(note.contains("stripped"), "{procs}");
-    }
-    Ok(())
-}
-
-/// The default within a CPU limit is each version's own: from 1.25 on it is the limit. An estimate of
-/// a stripped program follows the same rule.
-#[test]
-fn defaults_under_a_limit_are_those_of_the_version() -> Result<()> {
-    let cgroup = Cgroup::new("default")?;
-    cgroup.set_cpu_quota(Some(50_000), 100_000)?;
-    let mut all = by_each("static", &[])?;
-    let exact = all.len();
-    all.extend(by_each("stripped", &["-ldflags=-s -w"])?);
-    for (number, (name, built)) in all.iter().enumerate() {
-        let program = Program::start_in(&cgroup, built)?;
-        println!("{name}: {}", program.said);
-        check_go(&program, number < exact).with_context(|| name.clone())?;
-    }
-    Ok(())
-}
 
 /// The same for people: the value, and what it is based on.
 #[test]
