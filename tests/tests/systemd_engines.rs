@@ -35,7 +35,7 @@ fn limits() -> Value {
 }
 
 /// What an engine says of a container that runs.
-fn told(inspect: &Value, runtime: &str, cgroup: String) -> Result<Record> {
+fn told(inspect: &Value, runtime: &'static str, cgroup: String) -> Result<Record> {
     let name = inspect["Name"].as_str().context("Name")?;
     let pid = inspect["State"]["Pid"].as_i64().context("Pid")?;
     Ok(Record {
@@ -46,8 +46,8 @@ fn told(inspect: &Value, runtime: &str, cgroup: String) -> Result<Record> {
             ("container.name", name.trim_start_matches('/').into()),
             ("container.image.name", inspect["Config"]["Image"].clone()),
             ("container.runtime.name", runtime.into()),
-            ("container.resolver", runtime.into()),
         ],
+        resolver: runtime,
         pid: i32::try_from(pid)?,
     })
 }
@@ -147,13 +147,13 @@ fn containerd_with_the_systemd_driver() -> Result<()> {
     let name: Value = (status.metadata.context("metadata")?.name).into();
     let record = Record {
         pid: first_process(&cgroup)?,
+        resolver: "cri",
         cgroup,
         keys: vec![
             ("container.id", status.id.into()),
             ("container.name", name.clone()),
             ("container.image.name", containerd::IMAGE.into()),
             ("container.runtime.name", "containerd".into()),
-            ("container.resolver", "cri".into()),
             ("k8s.container.name", name),
             ("k8s.namespace.name", NAMESPACE.into()),
             ("k8s.pod.name", pod.name.clone().into()),
@@ -316,13 +316,13 @@ fn kubelet_with_the_systemd_driver() -> Result<()> {
     let cgroup = format!("{}/cri-containerd-{id}.scope", pod_slice(uid));
     let record = Record {
         pid: first_process(&cgroup)?,
+        resolver: "cri",
         cgroup,
         keys: vec![
             ("container.id", id.clone().into()),
             ("container.name", "app".into()),
             ("container.image.name", containerd::IMAGE.into()),
             ("container.runtime.name", "containerd".into()),
-            ("container.resolver", "cri".into()),
             ("k8s.container.name", "app".into()),
             ("k8s.namespace.name", meta["namespace"].clone()),
             ("k8s.pod.name", meta["name"].clone()),

@@ -75,7 +75,7 @@ pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
     let context = Context {
         workspace,
         steps,
-        filter: arguments.filter,
+        filter: arguments.filter.clone(),
         nextest,
     };
 
@@ -114,23 +114,50 @@ pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
             }
         }
     }
-    if groups.contains(&Group::Vm) {
-        prepare_machine(&[Group::Vm], &mut set_up);
-        tallies.push(timed(Group::Vm, |tally| {
-            vm::run(&context, &arguments.matrix, tally);
-        }));
-    }
-    if groups.contains(&Group::Systemd) {
-        prepare_machine(&[Group::Systemd], &mut set_up);
-        tallies.push(timed(Group::Systemd, |tally| {
-            vm::systemd::run(&context, &arguments.systemd, tally);
-        }));
-    }
+    tallies.extend(guests(&context, &arguments, &groups, &mut set_up));
     tallies.insert(0, set_up);
     if context.filter.is_some() && tallies.iter().all(|tally| tally.ran() == 0) {
         tallies[0].fail("the filter matches no test".to_owned());
     }
     Ok(tally::summary(&tallies))
+}
+
+/// The groups that have guests. The guest with systemd runs beside those of the matrix, which are more
+/// than this machine has CPUs for anyway.
+fn guests(
+    context: &Context,
+    arguments: &Arguments,
+    groups: &[Group],
+    set_up: &mut Tally,
+) -> Vec<Tally> {
+    let has = |group| groups.contains(&group);
+    let mut systemd = has(Group::Systemd).then(|| {
+        prepare_machine(&[Group::Systemd], set_up);
+        let mut prepared = None;
+        let tally = timed(Group::Systemd, |tally| {
+            prepared = vm::systemd::prepare(context, &arguments.systemd, tally);
+        });
+        (tally, prepared)
+    });
+    let budget = context.steps.budget(Duration::MAX);
+    let mut beside = || {
+        if let Some((tally, Some(prepared))) = &mut systemd {
+            let started = Instant::now();
+            prepared.run(budget, tally);
+            tally.duration += started.elapsed();
+        }
+    };
+    let mut tallies = Vec::new();
+    if has(Group::Vm) {
+        prepare_machine(&[Group::Vm], set_up);
+        tallies.push(timed(Group::Vm, |tally| {
+            vm::run(context, &arguments.matrix, tally, beside);
+        }));
+    } else {
+        beside();
+    }
+    tallies.extend(systemd.map(|(tally, _)| tally));
+    tallies
 }
 
 fn timed(group: Group, run: impl FnOnce(&mut Tally)) -> Tally {

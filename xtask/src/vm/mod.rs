@@ -51,22 +51,13 @@ pub struct Options {
 /// How long a guest has.
 const GUEST: Duration = Duration::from_mins(25);
 
-/// Runs the matrix.
-pub fn run(context: &Context, options: &Options, tally: &mut Tally) {
-    if let Some(filter) = &context.filter
-        && let Err(error) = guest::check_filter(filter)
-    {
-        tally.fail(format!("{error:#}"));
-        return;
-    }
+/// Runs the matrix, and `beside` at the time of its guests: nothing else is built or run then.
+pub fn run(context: &Context, options: &Options, tally: &mut Tally, beside: impl FnOnce() + Send) {
     let folder = context.workspace.target.join("vm");
-    let Some(kernels) = kernels(context, &folder, &options.kernel, tally) else {
+    let Some((shared, guests)) = prepare(context, options, &folder, tally) else {
+        beside();
         return;
     };
-    let Some(shared) = file_system(context, &folder, tally) else {
-        return;
-    };
-    let guests = guests(kernels, options, context.filter.as_ref());
     println!(
         "\n=== vm: {} guests; their output is in {}",
         guests.len(),
@@ -75,8 +66,11 @@ pub fn run(context: &Context, options: &Options, tally: &mut Tally) {
     let budget = |own| context.steps.budget(own);
     let at_a_time = options.guests.unwrap_or_else(by_cpus);
     let begin = Instant::now();
-    let ended = run_all(&guests, at_a_time, |guest| {
-        guest.run(&shared, &folder, budget(GUEST))
+    let ended = thread::scope(|scope| {
+        scope.spawn(beside);
+        run_all(&guests, at_a_time, |guest| {
+            guest.run(&shared, &folder, budget(GUEST))
+        })
     });
     let wall = begin.elapsed();
     let mut all = Vec::new();
@@ -96,6 +90,24 @@ pub fn run(context: &Context, options: &Options, tally: &mut Tally) {
         let written = fs::write(&file, matrix::document(&all));
         tally.take("docs/kernel-support.md", written.map_err(Into::into));
     }
+}
+
+/// What the guests have in common, and the guests.
+fn prepare(
+    context: &Context,
+    options: &Options,
+    folder: &Path,
+    tally: &mut Tally,
+) -> Option<(PathBuf, Vec<Guest>)> {
+    if let Some(filter) = &context.filter
+        && let Err(error) = guest::check_filter(filter)
+    {
+        tally.fail(format!("{error:#}"));
+        return None;
+    }
+    let kernels = kernels(context, folder, &options.kernel, tally)?;
+    let shared = file_system(context, folder, tally)?;
+    Some((shared, guests(kernels, options, context.filter.as_ref())))
 }
 
 /// How many guests keep this machine busy.

@@ -7,7 +7,7 @@ mod root;
 use std::{
     fs::{self, File},
     io::{BufWriter, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -105,60 +105,64 @@ const FILES: [(&str, &str); 13] = [
 const INIT: &str = include_str!("guest/init.sh");
 const RUN: &str = include_str!("guest/run.sh");
 
-/// Runs the group.
-pub fn run(context: &Context, options: &GuestOptions, tally: &mut Tally) {
+/// The guest, ready to be booted.
+pub struct Prepared {
+    guest: Guest,
+    root: Root,
+    initrd: PathBuf,
+    folder: PathBuf,
+}
+
+/// Fetches and builds what the guest takes.
+pub fn prepare(context: &Context, options: &GuestOptions, tally: &mut Tally) -> Option<Prepared> {
     if let Some(filter) = &context.filter
         && let Err(error) = guest::check_filter(filter)
     {
         tally.fail(format!("{error:#}"));
-        return;
+        return None;
     }
     let folder = context.workspace.target.join("vm");
     let title = "systemd: file system of the guest";
     let prepared = context
         .steps
         .here(title, || root::prepare(&folder.join("systemd")));
-    let Some(root) = tally.take(title, prepared) else {
-        return;
-    };
-    let Some(kubelet) = kubelet(context, options, tally) else {
-        return;
-    };
-    let Some(programs) = image::build(context, "systemd", PROGRAM, &[], tally) else {
-        return;
-    };
+    let root = tally.take(title, prepared)?;
+    let kubelet = kubelet(context, options, tally)?;
+    let programs = image::build(context, "systemd", PROGRAM, &[], tally)?;
     let guest = Guest {
         cpus: options.systemd_cpus,
         kubelet,
         filter: context.filter.clone(),
     };
     let initrd = folder.join("systemd.initrd");
-    let packed = guest.pack(
-        &root,
-        &programs,
-        &kubelet::built(&context.workspace),
-        &initrd,
-    );
-    if tally
-        .take("systemd: programs of the guest", packed)
-        .is_none()
-    {
-        return;
-    }
-    println!(
-        "\n=== systemd: a guest with {} CPUs; its output is in {}",
-        guest.cpus,
-        folder.display()
-    );
-    let started = Instant::now();
-    let budget = context.steps.budget(GUEST);
-    let booted = guest.run(&root, &initrd, &folder, budget, tally);
-    if let Some(cpu) = tally.take("systemd: guest", booted) {
+    let kubelet = kubelet::built(&context.workspace);
+    let packed = guest.pack(&root, &programs, &kubelet, &initrd);
+    tally.take("systemd: programs of the guest", packed)?;
+    Some(Prepared {
+        guest,
+        root,
+        initrd,
+        folder,
+    })
+}
+
+impl Prepared {
+    /// Boots it, and counts its tests.
+    pub fn run(&self, budget: Duration, tally: &mut Tally) {
         println!(
-            "systemd: the guest took {}, {} of CPU time",
-            step::shown(started.elapsed()),
-            step::shown(cpu)
+            "\n=== systemd: a guest with {} CPUs; its output is in {}",
+            self.guest.cpus,
+            self.folder.display()
         );
+        let started = Instant::now();
+        let booted = self.guest.run(self, budget.min(GUEST), tally);
+        if let Some(cpu) = tally.take("systemd: guest", booted) {
+            println!(
+                "systemd: the guest took {}, {} of CPU time",
+                step::shown(started.elapsed()),
+                step::shown(cpu)
+            );
+        }
     }
 }
 
@@ -250,21 +254,14 @@ impl Guest {
     }
 
     /// Boots it, counts what its tests said, and tells the emulator's CPU time.
-    fn run(
-        &self,
-        root: &Root,
-        initrd: &Path,
-        folder: &Path,
-        budget: Duration,
-        tally: &mut Tally,
-    ) -> Result<Duration> {
-        let console = folder.join("systemd.console");
-        let machine = self.machine(root);
+    fn run(&self, from: &Prepared, budget: Duration, tally: &mut Tally) -> Result<Duration> {
+        let console = from.folder.join("systemd.console");
+        let machine = self.machine(&from.root);
         let files = Files {
             machine: &machine,
-            kernel: &root.kernel,
-            initrd,
-            log: &folder.join("systemd.log"),
+            kernel: &from.root.kernel,
+            initrd: &from.initrd,
+            log: &from.folder.join("systemd.log"),
             console: &console,
         };
         let Heard {
