@@ -26,7 +26,7 @@ use crate::{
 pub const NODE: &str = "lst-node";
 
 const REMEDY: &str =
-    "cargo xtask test --only kubernetes builds one and names it in LIMITSCOPE_KUBELET";
+    "cargo xtask test --only kubelet builds one and names it in LIMITSCOPE_KUBELET";
 
 /// Kernel settings that a kubelet would write, with what it wants them to be
 /// (`pkg/util/sysctl/sysctl.go`).

@@ -14,6 +14,8 @@ pub enum Group {
     /// Tests with real containers of containerd and Podman, as root
     Containers,
     /// Tests with a real kubelet, as root; only where they are asked for: it is built first
+    Kubelet,
+    /// Tests with a whole Kubernetes, as root; only where they are asked for: it is built first
     Kubernetes,
     /// Tests on the live kernel in guests with other kernels; only where they are asked for
     Vm,
@@ -27,7 +29,10 @@ const DOCKER_PREFIX: &str = "docker";
 /// What one that needs other engines is named with.
 const CONTAINERS_PREFIX: &str = "containers";
 
-/// What one that needs a kubelet is named with.
+/// What one that needs a kubelet alone is named with.
+const KUBELET_PREFIX: &str = "kubelet";
+
+/// What one that needs a whole Kubernetes is named with.
 const KUBERNETES_PREFIX: &str = "kubernetes";
 
 /// What those are named with that need systemd as the first process: a guest runs them.
@@ -44,6 +49,7 @@ impl Group {
             Self::Privileged => "privileged",
             Self::Docker => "docker",
             Self::Containers => "containers",
+            Self::Kubelet => "kubelet",
             Self::Kubernetes => "kubernetes",
             Self::Vm => "vm",
             Self::Systemd => "systemd",
@@ -58,6 +64,7 @@ impl Group {
                 let others = [
                     DOCKER_PREFIX,
                     CONTAINERS_PREFIX,
+                    KUBELET_PREFIX,
                     KUBERNETES_PREFIX,
                     MACHINE_PREFIX,
                     SYSTEMD_PREFIX,
@@ -68,6 +75,7 @@ impl Group {
             Self::Systemd => name.starts_with(SYSTEMD_PREFIX),
             Self::Docker => name.starts_with(DOCKER_PREFIX),
             Self::Containers => name.starts_with(CONTAINERS_PREFIX),
+            Self::Kubelet => name.starts_with(KUBELET_PREFIX),
             Self::Kubernetes => name.starts_with(KUBERNETES_PREFIX),
         }
     }
@@ -82,6 +90,7 @@ pub fn chosen(only: &[Group], with_long: bool, filtered: bool) -> Vec<Group> {
         Group::Privileged,
         Group::Docker,
         Group::Containers,
+        Group::Kubelet,
         Group::Kubernetes,
         Group::Vm,
         Group::Systemd,
@@ -90,7 +99,7 @@ pub fn chosen(only: &[Group], with_long: bool, filtered: bool) -> Vec<Group> {
     .filter(|group| match only {
         [] => match group {
             Group::Lint => !filtered,
-            Group::Kubernetes | Group::Vm | Group::Systemd => with_long,
+            Group::Kubelet | Group::Kubernetes | Group::Vm | Group::Systemd => with_long,
             _ => true,
         },
         only => only.contains(group),
@@ -104,7 +113,7 @@ mod tests {
 
     #[test]
     fn groups_are_chosen() {
-        use Group::{Containers, Docker, Kubernetes, Lint, Privileged, Systemd, Unit, Vm};
+        use Group::{Containers, Docker, Kubelet, Kubernetes, Lint, Privileged, Systemd, Unit, Vm};
         assert_eq!(
             chosen(&[], false, false),
             [Lint, Unit, Privileged, Docker, Containers]
@@ -112,7 +121,7 @@ mod tests {
         assert_eq!(
             chosen(&[], true, false),
             [
-                Lint, Unit, Privileged, Docker, Containers, Kubernetes, Vm, Systemd
+                Lint, Unit, Privileged, Docker, Containers, Kubelet, Kubernetes, Vm, Systemd
             ]
         );
         assert_eq!(
@@ -129,7 +138,8 @@ mod tests {
             ("docker", Group::Docker),
             ("docker_names", Group::Docker),
             ("containers", Group::Containers),
-            ("kubernetes", Group::Kubernetes),
+            ("kubelet", Group::Kubelet),
+            ("kubernetes_cluster", Group::Kubernetes),
             ("oom", Group::Privileged),
             ("machine", Group::Vm),
             ("machine_locked", Group::Vm),
@@ -141,6 +151,7 @@ mod tests {
                 Group::Privileged,
                 Group::Docker,
                 Group::Containers,
+                Group::Kubelet,
                 Group::Kubernetes,
                 Group::Vm,
                 Group::Systemd,

@@ -99,6 +99,7 @@ pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
         Group::Privileged,
         Group::Docker,
         Group::Containers,
+        Group::Kubelet,
         Group::Kubernetes,
     ];
     if privileged.iter().any(|group| groups.contains(group)) {
@@ -200,7 +201,10 @@ fn prepare_machine(groups: &[Group], tally: &mut Tally) {
         (Group::Privileged, packages::TESTS),
         (Group::Docker, packages::DOCKER),
         (Group::Containers, packages::CONTAINERS),
+        (Group::Kubelet, packages::CONTAINERS),
+        (Group::Kubelet, packages::KUBELET),
         (Group::Kubernetes, packages::CONTAINERS),
+        (Group::Kubernetes, packages::KUBELET),
         (Group::Kubernetes, packages::KUBERNETES),
         (Group::Vm, packages::GUESTS),
         (Group::Systemd, packages::SYSTEMD_GUEST),

@@ -15,7 +15,8 @@ use crate::{
     build, process,
     step::Output,
     toolchain::{
-        go, kubelet,
+        go,
+        kubelet::{self, Extent},
         unpacked::{self, Package},
     },
 };
@@ -79,14 +80,20 @@ pub fn run(context: &Context, group: Group, binary: Option<&Path>, tally: &mut T
         // Without it the tests have the machine's own, and what they miss is a failure.
         variables.extend(tally.take(title, go).map(|go| ("LIMITSCOPE_GO", go)));
     }
-    if group == Group::Kubernetes {
-        let title = "set-up: Kubernetes";
-        let kubelet = context
-            .steps
-            .here(title, || kubelet::prepare(&context.workspace));
-        let Some(kubelet) = tally.take(title, kubelet) else {
+    if matches!(group, Group::Kubelet | Group::Kubernetes) {
+        let title = format!("set-up: {}", group.name());
+        let programs = match group {
+            Group::Kubelet => Extent::Kubelet,
+            _ => Extent::Cluster,
+        };
+        let kubelet =
+            (context.steps).here(&title, || kubelet::prepare(&context.workspace, programs));
+        let Some(kubelet) = tally.take(&title, kubelet) else {
             return;
         };
+        variables.push(("LIMITSCOPE_KUBELET", kubelet));
+    }
+    if group == Group::Kubernetes {
         // What runs in a pod is what an image has.
         let title = "set-up: static release binary";
         let (command, built) = build::static_command(&context.workspace);
@@ -95,7 +102,6 @@ pub fn run(context: &Context, group: Group, binary: Option<&Path>, tally: &mut T
             return;
         }
         binary = built;
-        variables.push(("LIMITSCOPE_KUBELET", kubelet));
     }
     let run = Run {
         title: &title,

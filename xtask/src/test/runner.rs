@@ -144,7 +144,8 @@ impl Run<'_> {
         ]);
         command.args(["--status-level", "all", "--final-status-level", "none"]);
         if self.privileged.is_some() {
-            command.arg("--test-threads=1");
+            // One at a time; which may run beside others says the file above.
+            command.arg("--test-threads=4");
         }
     }
 

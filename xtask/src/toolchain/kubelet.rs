@@ -21,12 +21,23 @@ use crate::{process, workspace::Workspace};
 /// The suite whose source package has all of Kubernetes; later ones have kubectl alone.
 const SUITE: &str = "bookworm";
 const SOURCE: &str = "kubernetes";
+const KUBELET: &str = "kubelet";
+const API_SERVER: &str = "kube-apiserver";
 const PROGRAMS: [&str; 4] = [
-    "kubelet",
-    "kube-apiserver",
+    KUBELET,
+    API_SERVER,
     "kube-controller-manager",
     "kube-scheduler",
 ];
+
+/// What is to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The kubelet alone, which is built in a good minute.
+    Kubelet,
+    /// A whole cluster.
+    Cluster,
+}
 /// The release of the source: they say it of themselves, and clients compare it with their own.
 const VERSION: [(&str, &str); 3] = [
     ("gitVersion", "v1.20.2"),
@@ -42,14 +53,25 @@ pub fn built(workspace: &Workspace) -> PathBuf {
     workspace.target.join("kubelet/kubelet")
 }
 
-/// Where the kubelet is, with the cluster's other programs beside it; they are built once, which takes
-/// some minutes.
-pub fn prepare(workspace: &Workspace) -> Result<PathBuf> {
+/// Where the kubelet is, with the cluster's other programs beside it if they are wanted; they are built
+/// once, which takes some minutes.
+pub fn prepare(workspace: &Workspace, programs: Extent) -> Result<PathBuf> {
     let cache = workspace.target.join("kubelet");
-    let kubelet = cache.join("kubelet");
+    let kubelet = cache.join(KUBELET);
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    once_for_all_mirrors(&[STORE], &cache, fetch_store)?;
-    once_for_all_mirrors(&PROGRAMS, &cache, build)?;
+    let wanted: &[&str] = match programs {
+        Extent::Kubelet => &[KUBELET],
+        Extent::Cluster => {
+            once_for_all_mirrors(&[STORE], &cache, fetch_store)?;
+            &PROGRAMS
+        }
+    };
+    let missing: Vec<&str> = (wanted.iter().copied())
+        .filter(|program| !cache.join(program).is_file())
+        .collect();
+    once_for_all_mirrors(&missing, &cache, |mirror, folder, made| {
+        build(&missing, mirror, folder, made)
+    })?;
     Ok(kubelet)
 }
 
@@ -101,7 +123,7 @@ fn fetch_store(mirror: &str, folder: &Path, made: &Path) -> Result<()> {
     Ok(())
 }
 
-fn build(mirror: &str, folder: &Path, made: &Path) -> Result<()> {
+fn build(programs: &[&str], mirror: &str, folder: &Path, made: &Path) -> Result<()> {
     let apt = PrivateApt::of_sources(folder.join("apt"), &[(mirror, SUITE)])?;
     say(&format!(
         "fetching the source of Kubernetes from Debian {SUITE}"
@@ -125,17 +147,19 @@ fn build(mirror: &str, folder: &Path, made: &Path) -> Result<()> {
     let source = above.join("kubernetes");
     fs::rename(unpacked, &source)?;
 
-    say("generating what the API server tells of its objects");
-    let generator = folder.join("openapi-gen");
-    run(go(folder, &source, &generator).arg(openapi::GENERATOR))?;
-    run(&mut openapi::command(&generator, folder, &source)?)?;
+    if programs.contains(&API_SERVER) {
+        say("generating what the API server tells of its objects");
+        let generator = folder.join("openapi-gen");
+        run(go(folder, &source, &generator).arg(openapi::GENERATOR))?;
+        run(&mut openapi::command(&generator, folder, &source)?)?;
+    }
     say(&format!(
         "building {} with Go, which takes some minutes",
-        PROGRAMS.join(", ")
+        programs.join(", ")
     ));
     // With a slash at its end it is a folder, which takes several.
     let mut build = go(folder, &source, &made.join(""));
-    build.args(PROGRAMS.map(|program| format!("k8s.io/kubernetes/cmd/{program}")));
+    build.args((programs.iter()).map(|program| format!("k8s.io/kubernetes/cmd/{program}")));
     run(&mut build)
 }
 

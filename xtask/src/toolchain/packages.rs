@@ -77,9 +77,15 @@ pub const CONTAINERS: &[Wanted] = &[
     ),
 ];
 
-/// What the tests with Kubernetes need besides those with containerd.
+/// What the tests with a kubelet need besides those with containerd.
+pub const KUBELET: &[Wanted] = &[wanted(
+    "golang-go",
+    "go",
+    "the tests' Kubernetes is built with it",
+)];
+
+/// What the tests with a whole Kubernetes need besides.
 pub const KUBERNETES: &[Wanted] = &[
-    wanted("golang-go", "go", "the tests' Kubernetes is built with it"),
     wanted(
         "kubernetes-client",
         "kubectl",

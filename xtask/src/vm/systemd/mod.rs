@@ -173,9 +173,9 @@ fn kubelet(context: &Context, options: &GuestOptions, tally: &mut Tally) -> Opti
         return Some(there);
     }
     let title = "systemd: kubelet";
-    let prepared = context
-        .steps
-        .here(title, || kubelet::prepare(&context.workspace));
+    let prepared = context.steps.here(title, || {
+        kubelet::prepare(&context.workspace, kubelet::Extent::Kubelet)
+    });
     tally.take(title, prepared).map(|_| true)
 }
 
@@ -287,7 +287,7 @@ impl Guest {
         }
         if !self.kubelet {
             tally.skip(format!(
-                "{KUBELET_TESTS}: none has been built; --systemd-kubelet or --only kubernetes does"
+                "{KUBELET_TESTS}: none has been built; --systemd-kubelet or --only kubelet does"
             ));
         }
         Ok(cpu)
