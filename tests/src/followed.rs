@@ -213,8 +213,8 @@ pub fn follow(
             other => bail!("{other} in {}", event.value),
         }
     }
-    // Both of crun's count for the container.
-    let throttles = throttles.with("throttle.level", "container");
+    // Each moment counts once, whatever is nested.
+    let throttles = throttles.with("throttle.cgroup", &record.cgroup);
     assert!(!throttles.0.is_empty());
     let stats = events.choose(mine("container_stats"));
     let summed = stats.sum("throttle.summed_ns")?;

@@ -135,8 +135,11 @@ pub struct Slot {
     /// Most threads that ran, and that ran or wanted to, at a time, in the last even and the last odd
     /// epoch: see [`crate::peaks`]. Not only added to.
     pub peaks: [u64; 2],
+    /// Id of the cgroup that the slot was given to. Those nested in it have the slot too, and what is
+    /// accounted by quota is this one's alone. Not added to.
+    pub own_cgroup: u64,
     /// Keeps slots off each other's cache lines.
-    pub reserved2: [u64; 3],
+    pub reserved2: [u64; 2],
 }
 
 const _: () = assert!(size_of::<Slot>() == 128);

@@ -15,7 +15,7 @@ use crate::{
         CGROUP_KN, CPUS, CSS_CGROUP, CSS_SET_DFL_CGROUP, KERNFS_NODE_ID, SLOT_BY_TASK_GROUP,
         TASK_CGROUPS, TASK_GROUP, TG_CSS,
     },
-    maps::{FREE_SLOTS, HISTOGRAMS, SLOT_CACHE, SLOT_CPUS, SLOT_FLAGS, SLOT_OF_CGROUP},
+    maps::{FREE_SLOTS, HISTOGRAMS, SLOT_CACHE, SLOT_CPUS, SLOT_FLAGS, SLOT_OF_CGROUP, SLOTS},
     read::direct,
 };
 
@@ -72,6 +72,23 @@ pub fn look_up(id: u64) -> u32 {
     }
 }
 
+/// Slot of the cgroup `id` if it was given to it and not to a container around it, else
+/// [`SLOT_UNKNOWN`]: what is accounted by quota belongs to it.
+#[inline(always)]
+pub fn own_slot(id: u64) -> u32 {
+    let slot = look_up(id);
+    if slot != SLOT_UNKNOWN
+        && let Some(shared) = SLOTS.get_ptr(slot)
+    {
+        // SAFETY: an element of the array, read as a whole word.
+        let own = unsafe { (&raw const (*shared).own_cgroup).read_volatile() };
+        if own == id {
+            return slot;
+        }
+    }
+    SLOT_UNKNOWN
+}
+
 /// Gives the new cgroup `id` a slot: that of its parent if the parent belongs to a container, else
 /// one of its own.
 #[inline(always)]
@@ -88,6 +105,10 @@ pub fn allot(id: u64, parent: u64) -> u32 {
         count(LOST_SLOTS);
         return SLOT_NONE;
     };
+    if let Some(shared) = SLOTS.get_ptr_mut(slot) {
+        // SAFETY: an element of the array, an aligned word; nobody counts in the slot yet.
+        unsafe { (&raw mut (*shared).own_cgroup).write_volatile(id) };
+    }
     if SLOT_OF_CGROUP.insert(id, slot, 0).is_err() {
         count(LOST_SLOTS);
         let _ = FREE_SLOTS.push(slot, 0);

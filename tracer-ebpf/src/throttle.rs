@@ -29,7 +29,7 @@ use crate::{
     kernel_types::{cfs_rq::CfsRq, task::Task},
     maps::{CPU_STATES, OPEN_THROTTLES, SLOTS, TASK_WAITS, THROTTLES},
     notification,
-    slots::{look_up, record},
+    slots::{own_slot, record},
     throttled_waits,
 };
 
@@ -259,7 +259,7 @@ pub extern "C" fn ended(cfs_rq: u64, start: u64, end: u64, source: u32) -> u32 {
 
     let group = queue.task_group();
     let id = group.cgroup().id();
-    let slot = look_up(id);
+    let slot = own_slot(id);
     let bandwidth = group.bandwidth();
     let period_ns = bandwidth.period_ns();
     let now = now();

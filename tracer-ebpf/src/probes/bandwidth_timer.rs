@@ -34,7 +34,7 @@ use crate::{
     },
     maps::{Ending, LEARNED, Learned, SLOTS, TIMER_ENDING},
     read::{checked, direct},
-    slots::look_up,
+    slots::own_slot,
     throttle,
 };
 
@@ -201,7 +201,7 @@ fn leave(ending: &Ending) -> u32 {
         return 0;
     }
     let throttled = quota.nr_throttled().wrapping_sub(ending.nr_throttled);
-    let slot = look_up(quota.task_group().cgroup().id());
+    let slot = own_slot(quota.task_group().cgroup().id());
     if slot == SLOT_UNKNOWN {
         return 0;
     }

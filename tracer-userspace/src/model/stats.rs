@@ -129,6 +129,19 @@ pub struct ThrottleStats {
     pub burst: Option<Burst>,
 }
 
+impl ThrottleStats {
+    /// What of a nested cgroup's is its container's too: the time in which nothing could run. A quota in
+    /// there is not the container's, and where it is (crun sets it a second time on the cgroup that it
+    /// makes below the container's own) each moment would count twice.
+    #[must_use]
+    pub fn of_nested(self) -> Self {
+        Self {
+            frozen_ns: self.frozen_ns,
+            ..Self::default()
+        }
+    }
+}
+
 /// CPU time beyond a quota, out of what was left of earlier periods (`cpu.max.burst`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Burst {
@@ -220,5 +233,28 @@ impl Metric {
             Self::ThrottledInterval => &histograms.throttled_interval,
             Self::FrozenTime => &histograms.frozen_time,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_in_a_container_is_not_the_containers() {
+        let nested = ThrottleStats {
+            summed_ns: 5,
+            frozen_ns: Some(3),
+            intervals: 2,
+            periods: 9,
+            throttled_periods: 2,
+            unseen_ns: 1,
+            burst: Some(Burst { periods: 1, ns: 1 }),
+        };
+        let expected = ThrottleStats {
+            frozen_ns: Some(3),
+            ..ThrottleStats::default()
+        };
+        assert_eq!(nested.of_nested(), expected);
     }
 }

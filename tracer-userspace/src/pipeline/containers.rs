@@ -16,6 +16,7 @@ use crate::{
         loader::Tracer,
     },
     model::{
+        histogram::Histogram,
         identity::{CgroupKey, Level},
         stats::{
             Burst, ContainerStats, IntervalHistograms, MemoryStats, Neighbour, SchedStats,
@@ -67,11 +68,9 @@ impl Containers {
             return;
         }
         for (key, _) in index.live_owners() {
-            for member in index.members(key) {
-                if let Some(now) = cpu_stat(member, index, files) {
-                    let known = self.known.entry(key).or_default();
-                    known.cpu_stats.insert(member, now);
-                }
+            if let Some(now) = cpu_stat(key, index, files) {
+                let known = self.known.entry(key).or_default();
+                known.cpu_stats.insert(key, now);
             }
         }
     }
@@ -104,7 +103,10 @@ impl Containers {
         slots.read(tracer, |mut activity| {
             let owner = index.owner(activity.cgroup);
             let known = self.known.entry(owner).or_default();
-            if files.throttling {
+            if owner != activity.cgroup {
+                activity.throttle = activity.throttle.of_nested();
+                activity.histograms.throttled_interval = Histogram::default();
+            } else if files.throttling {
                 read.insert(activity.cgroup);
                 activity.throttle = throttling(known, activity.cgroup, index, files);
             } else if activity.throttle.periods > 0

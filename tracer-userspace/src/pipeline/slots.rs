@@ -130,7 +130,11 @@ impl SlotTable {
         let shared = container.and_then(|container| self.slot_of.get(&container).copied());
         let slot = match shared {
             Some(slot) => slot,
-            None => tracer.free_slots.pop(0).context("no slot is free")?,
+            None => {
+                let slot = tracer.free_slots.pop(0).context("no slot is free")?;
+                own(tracer, slot, id)?;
+                slot
+            }
         };
         tracer
             .slot_of_cgroup
@@ -345,6 +349,16 @@ fn clear_histograms(tracer: &mut Tracer, slot: u32) {
             let _ = tracer.histograms.set(index, empty, 0);
         }
     }
+}
+
+/// The slot, in which nobody counts yet, is that of this cgroup and of what is nested in it.
+fn own(tracer: &mut Tracer, slot: u32, id: u64) -> Result<()> {
+    let mut counts = tracer.slot(slot);
+    counts.own_cgroup = id;
+    tracer
+        .slot_counts
+        .set(slot, counts, 0)
+        .context("giving a slot its cgroup")
 }
 
 /// A slot that was held up when its cgroup went: what the programs still note of it is dropped, so
