@@ -224,10 +224,14 @@ pub struct CpuState {
     pub looked: u64,
     /// Scratch: 1 where what leaves the CPU would have gone on.
     pub wants_on: u32,
+    /// Scratch of a look: threads that run.
+    pub running: u32,
+    /// Scratch of a look: threads that run or want to.
+    pub runnable: u32,
     /// Explicit padding, always 0.
     pub reserved: u32,
     /// Keeps CPUs off each other's cache lines.
-    pub reserved2: [u64; 6],
+    pub reserved2: [u64; 5],
 }
 
 const _: () = assert!(size_of::<CpuState>() == 128);

@@ -18,7 +18,11 @@ use crate::{
     globals::{CPUS, cpus},
     kernel_types::cfs_rq::TaskGroup,
     maps::{CPU_STATES, EPOCH, SLOTS, TASK_WAITS},
+    slots::look_up,
 };
+
+/// Id of the root of every hierarchy (`cgroup_setup_root`, kernel/cgroup/cgroup.c); an autogroup has none.
+const ROOT_ID: u64 = 1;
 
 /// Nanoseconds between two looks of one CPU, for each CPU that there is: so there is one every 0.1 ms on
 /// all of them together, and each looks at all of them.
@@ -106,27 +110,54 @@ pub extern "C" fn count(slot: u32, pid: u32, task: u64, entering: u32) -> u32 {
     0
 }
 
-/// Looks how many threads of `slot` run now, and how many of the task group `group` run or wait.
+/// Looks how many threads of `slot` run now, and how many of the task group `group` run or want to. `cpu`
+/// is the one that looks.
 #[inline(never)]
 #[unsafe(export_name = "parallelism_look")]
-pub extern "C" fn look(slot: u32, group: u64) -> u32 {
+pub extern "C" fn look(slot: u32, group: u64, cpu: u32) -> u32 {
     if slot == SLOT_NONE || slot == SLOT_UNKNOWN {
         return 0;
     }
     let group = TaskGroup(group);
-    let (mut running, mut runnable) = (0u32, 0u32);
+    // Where the slot's cgroup has not the controller, the group is one above it; and that of the root
+    // has what is below it, too.
+    let id = group.cgroup().id();
+    let queues = if id > ROOT_ID && look_up(id) == slot {
+        group.queues()
+    } else {
+        0
+    };
+    let Some(sums) = CPU_STATES.get_ptr_mut(cpu) else {
+        return 0;
+    };
+    // Sums are in the map: of a number on the stack the verifier would keep every value that it can have
+    // after so many CPUs.
+    // SAFETY: members of the state that only this CPU uses.
+    let (running, runnable) = unsafe { (&raw mut (*sums).running, &raw mut (*sums).runnable) };
+    // SAFETY: as before.
+    unsafe {
+        running.write_volatile(0);
+        runnable.write_volatile(0);
+    }
     for cpu in 0..cpus() {
         if let Some(state) = CPU_STATES.get_ptr(cpu)
             // SAFETY: an element of the array, read as a whole word.
             && unsafe { (&raw const (*state).slot).read_volatile() } == slot
         {
-            running += 1;
+            // SAFETY: as before.
+            unsafe { running.write_volatile(running.read_volatile().wrapping_add(1)) };
         }
-        let queue = group.queue(cpu);
-        if queue.0 != 0 {
-            runnable += queue.runnable();
+        if queues != 0 {
+            let queue = TaskGroup::queue_in(queues, cpu);
+            if queue.0 != 0 {
+                let more = queue.runnable();
+                // SAFETY: as before.
+                unsafe { runnable.write_volatile(runnable.read_volatile().wrapping_add(more)) };
+            }
         }
     }
+    // SAFETY: as before.
+    let (running, mut runnable) = unsafe { (running.read_volatile(), runnable.read_volatile()) };
     // 0 where the kernel does not tell it.
     if runnable != 0 && runnable < running {
         // Threads of another scheduling class, or of cgroups that share the slot.

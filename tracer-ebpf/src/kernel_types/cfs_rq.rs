@@ -128,14 +128,28 @@ impl TaskGroup {
     /// Its run queue of a CPU; something that is none where the kernel keeps them otherwise.
     #[inline(always)]
     pub fn queue(self, cpu: u32) -> CfsRq {
+        Self::queue_in(self.queues(), cpu)
+    }
+
+    /// Where its run queues are, for [`Self::queue_in`]; 0 where that is not known.
+    #[inline(always)]
+    pub fn queues(self) -> u64 {
         if !present(&TG_CFS_RQ) {
+            return 0;
+        }
+        checked::read(self.0, TG_CFS_RQ.load())
+    }
+
+    /// That of a CPU.
+    #[inline(always)]
+    pub fn queue_in(queues: u64, cpu: u32) -> CfsRq {
+        if queues == 0 {
             return CfsRq(0);
         }
-        let queues: u64 = checked::read(self.0, TG_CFS_RQ.load());
         if GROUP_QUEUES_ARE_PERCPU.load() == 0 {
             return CfsRq(checked::read(queues.wrapping_add(u64::from(cpu) * 8), 0));
         }
-        if PER_CPU_OFFSET.load() == 0 || queues == 0 {
+        if PER_CPU_OFFSET.load() == 0 {
             return CfsRq(0);
         }
         let base: u64 = checked::read(PER_CPU_OFFSET.load(), 8 * cpu);

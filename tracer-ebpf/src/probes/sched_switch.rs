@@ -112,7 +112,7 @@ fn on_switch(ctx: &BtfTracePointContext) {
         if parallelism::is_due(state.looked, clock) {
             state.looked = clock;
             let group = as_number(state, direct::u64(next, TASK_GROUP.load()));
-            parallelism::look(state.slot, group);
+            parallelism::look(state.slot, group, cpu);
         }
     }
 

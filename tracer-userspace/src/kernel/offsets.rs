@@ -9,8 +9,9 @@ mod tests;
 
 /// The one offset that may be a bit-field: the programs read the byte and mask it.
 const THROTTLED: &str = "CFS_RQ_THROTTLED";
-/// Offset of `mm->rss_stat`, which has been of two kinds.
+/// A group's run queues, which have been of two kinds.
 const GROUP_QUEUES: &str = "TG_CFS_RQ";
+/// Offset of `mm->rss_stat`, which has been of two kinds.
 const RSS_STAT: &str = "MM_RSS_STAT";
 
 /// What the kernel's BTF says, as values of globals.

@@ -85,6 +85,15 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The same container at the path of another of its cgroups, as one that is nested in it.
+    pub fn at(&self, other: &Self) -> SharedIdentity {
+        Arc::new(Self {
+            cgroup_path: other.cgroup_path.clone(),
+            level: other.level,
+            ..self.clone()
+        })
+    }
+
     /// Short text for people: the best name there is.
     pub fn display_name(&self) -> &str {
         self.k8s_container_name

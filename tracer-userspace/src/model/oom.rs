@@ -171,7 +171,7 @@ impl OomKillEvent {
         }
         for other in others {
             if other.container_id.is_some() && other.container_id.as_deref() == id {
-                *other = container.clone();
+                *other = container.at(other);
             }
         }
         self.container = container.clone();

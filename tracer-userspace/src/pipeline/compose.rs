@@ -47,6 +47,14 @@ pub fn oom_kill(
         .and_then(|identity| memory?.memory(identity.cgroup_path.as_bytes()));
     let judgement = judge.judge(kill);
     let bytes = |pages: u64| pages.saturating_mul(page_size);
+    let group = judgement.domain.is_some_and(|domain| {
+        let levels = kill.levels.iter().take(domain.levels_up + 1);
+        levels
+            .filter_map(|level| index.identity(level.cgroup))
+            .any(|identity| {
+                memory.is_some_and(|files| files.oom_group(identity.cgroup_path.as_bytes()))
+            })
+    });
     OomKillEvent {
         container: identity_of(index, whose(kill)),
         scope: scope(kill, judgement.domain.is_some()),
@@ -63,8 +71,9 @@ pub fn oom_kill(
                 evidence: domain.evidence,
                 shares: None,
             };
-            limit.shares =
-                memory.and_then(|memory| limit_shares::of(&limit, kill, page_size, index, memory));
+            limit.shares = memory.and_then(|memory| {
+                limit_shares::of(&limit, kill, domain.cgroup, page_size, index, memory, group)
+            });
             limit
         }),
         victim: OomProcess {
@@ -99,14 +108,7 @@ pub fn oom_kill(
         trigger_container: identity_of(index, kill.trigger.memory_cgroup),
         order: kill.control.map(|control| control.order),
         gfp_flags: kill.control.map(|control| control.gfp_mask),
-        group: judgement.domain.is_some_and(|domain| {
-            let levels = kill.levels.iter().take(domain.levels_up + 1);
-            levels
-                .filter_map(|level| index.identity(level.cgroup))
-                .any(|identity| {
-                    memory.is_some_and(|files| files.oom_group(identity.cgroup_path.as_bytes()))
-                })
-        }),
+        group,
         victim_number: judgement.victim_number,
         victims: judgement.victim_number,
         trigger_thread: kill.trigger.thread,

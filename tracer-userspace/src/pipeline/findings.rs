@@ -172,6 +172,13 @@ impl Findings {
             watched.processes = facts.collect();
             watched.inspected_at_ns = Some(now_ns);
         }
+        if is_large(watched) {
+            // Who holds it now; the rest of what they told changes seldom.
+            for process in &mut watched.processes {
+                let now = process_memory::of(process.pid);
+                process.memory_held_bytes = now.map(|memory| memory.bytes);
+            }
+        }
         let observation = Observation {
             stats,
             cpu_limit: cpu_limit.as_ref(),

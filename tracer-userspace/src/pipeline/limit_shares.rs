@@ -8,7 +8,7 @@ use crate::{
     identity::index::CgroupIndex,
     kernel::cgroup_files::ControllerFiles,
     model::{
-        identity::{Level, SharedIdentity},
+        identity::{CgroupKey, Level, SharedIdentity},
         oom::{LimitShare, LimitShares, OomLimit},
     },
 };
@@ -18,13 +18,16 @@ const MOST_READ: usize = 512;
 /// Most that are told.
 const MOST_TOLD: usize = 10;
 
-/// The shares of a limit; `None` where it is that of one container or service alone.
+/// The shares of a limit, that of the cgroup `domain`; `None` where it is one container's or service's
+/// alone. `group` where all that is below it is killed.
 pub fn of(
     limit: &OomLimit,
     kill: &Kill,
+    domain: CgroupKey,
     page_size: u64,
     index: &CgroupIndex,
     memory: &ControllerFiles,
+    group: bool,
 ) -> Option<LimitShares> {
     if !matches!(
         limit.level,
@@ -32,15 +35,19 @@ pub fn of(
     ) {
         return None;
     }
+    // Where the victim's memory is the limit's own cgroup's, those below it say nothing of it.
+    if kill.levels.first().map(|level| level.cgroup) == Some(domain) {
+        return None;
+    }
     let at_kill: Vec<(SharedIdentity, u64)> = (kill.levels.iter())
         .filter_map(|level| Some((index.identity(level.cgroup)?, level.usage_pages)))
         .map(|(who, pages)| (who, pages.saturating_mul(page_size)))
         .collect();
-    let below = outermost_below(&limit.cgroup.cgroup_path, index);
+    let below = outermost_below(&limit.cgroup.cgroup_path, index, memory.hierarchy);
     if below.is_empty() {
         return None;
     }
-    let all_read = below.len() <= MOST_READ;
+    let count = below.len();
     let mut shares: Vec<LimitShare> = below
         .into_iter()
         .take(MOST_READ)
@@ -48,7 +55,6 @@ pub fn of(
             let told = (at_kill.iter()).find(|(level, _)| level.cgroup_path == who.cgroup_path);
             let bytes = match told {
                 Some((_, bytes)) => *bytes,
-                // One that has gone meanwhile uses nothing any more.
                 None => memory.memory_in_use(who.cgroup_path.as_bytes())?,
             };
             Some(LimitShare { who, bytes })
@@ -56,9 +62,9 @@ pub fn of(
         .collect();
     shares.sort_by_key(|share| std::cmp::Reverse(share.bytes));
     let used = shares.iter().map(|share| share.bytes).sum();
-    let rest_bytes =
-        (all_read && !limit.memory_and_swap).then(|| limit.usage_bytes.saturating_sub(used));
-    let count = shares.len();
+    // What could not be read, or was killed in the same moment, must not be taken for nobody's.
+    let is_known = shares.len() == count && !limit.memory_and_swap && !group;
+    let rest_bytes = is_known.then(|| limit.usage_bytes.saturating_sub(used));
     shares.truncate(MOST_TOLD);
     Some(LimitShares {
         largest: shares,
@@ -68,13 +74,13 @@ pub fn of(
 }
 
 /// What runs below a path, each with all that is nested in it.
-fn outermost_below(path: &str, index: &CgroupIndex) -> Vec<SharedIdentity> {
+fn outermost_below(path: &str, index: &CgroupIndex, hierarchy: u32) -> Vec<SharedIdentity> {
     let is_below = |above: &str, path: &str| {
         let rest = path.strip_prefix(above.trim_end_matches('/'));
         rest.is_some_and(|rest| rest.starts_with('/') && rest.len() > 1)
     };
     let mut below: Vec<SharedIdentity> = index
-        .live_owners()
+        .live_owners_in(hierarchy)
         .map(|(_, who)| who)
         .filter(|who| matches!(who.level, Level::Container | Level::Service | Level::Other))
         .filter(|who| is_below(path, &who.cgroup_path))
@@ -96,7 +102,7 @@ fn outermost_below(path: &str, index: &CgroupIndex) -> Vec<SharedIdentity> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{identity::index::IndexConfig, model::identity::CgroupKey};
+    use crate::identity::index::IndexConfig;
 
     #[test]
     fn what_is_nested_counts_once_and_neighbours_do_not() {
@@ -114,7 +120,7 @@ mod tests {
             index.insert(CgroupKey::new(1, id), 0, path.as_bytes(), None);
         }
         let found = |path: &str| -> Vec<String> {
-            let below = outermost_below(path, &index);
+            let below = outermost_below(path, &index, 1);
             below.iter().map(|who| who.cgroup_path.clone()).collect()
         };
         assert_eq!(found("/a"), ["/a/b", "/a/b-2", "/a/d.service"]);

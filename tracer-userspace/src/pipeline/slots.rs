@@ -128,13 +128,12 @@ impl SlotTable {
             return Ok(());
         }
         let shared = container.and_then(|container| self.slot_of.get(&container).copied());
-        let slot = match shared {
-            Some(slot) => slot,
-            None => {
-                let slot = tracer.free_slots.pop(0).context("no slot is free")?;
-                own(tracer, slot, id)?;
-                slot
-            }
+        let slot = if let Some(slot) = shared {
+            slot
+        } else {
+            let slot = tracer.free_slots.pop(0).context("no slot is free")?;
+            own(tracer, slot, id)?;
+            slot
         };
         tracer
             .slot_of_cgroup
@@ -198,8 +197,8 @@ impl SlotTable {
                 // next owner's.
                 entry.totals = read_totals(tracer, slot);
                 entry.threads_ran = entry.totals.slot.threads_ran;
-                entry.untold_threads = 0;
             }
+            entry.untold_threads = 0;
             clear_histograms(tracer, slot);
             entry.histograms = Vec::new();
             entry.cgroup = None;

@@ -106,7 +106,7 @@ pub fn rename(body: &mut EventBody, identity: &SharedIdentity) {
         EventBody::OomKill(event) => event.rename(identity),
         EventBody::CpuThrottle(event) => {
             if event.quota_cgroup.container_id == event.container.container_id {
-                event.quota_cgroup = identity.clone();
+                event.quota_cgroup = identity.at(&event.quota_cgroup);
             }
             event.container = identity.clone();
         }

@@ -4,13 +4,13 @@
 use super::{Observation, Thresholds, Verdict, words};
 use crate::model::{
     finding::{Confidence, Evidence, Finding, FindingKind, Severity},
-    runtime::ProcessFacts,
+    runtime::Fact,
 };
 
 /// Share of the limit that is left to what is no Go heap.
 const HEADROOM: f64 = 0.9;
 
-/// Share of what the container holds from which on a process matters for it.
+/// Share of what the container holds from which on its Go programs without a limit matter for it.
 const MATTERS: f64 = 0.25;
 
 /// Judges the processes.
@@ -18,17 +18,23 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
     let (Some(limit), Some(sample)) = (observation.memory_limit, observation.history.last()) else {
         return Verdict::Clear;
     };
-    // A small one beside what fills the container has nothing to do with it.
-    let matters = |process: &ProcessFacts| {
-        let own = process.memory_held_bytes;
-        own.is_none_or(|own| own as f64 >= sample.held_bytes() as f64 * MATTERS)
-    };
-    let wrong = observation.go_memory_limits().find(|(process, _, fact)| {
-        fact.value().is_some_and(|own| match own {
-            Some(own) => *own > limit,
-            None => matters(process),
+    // A small one beside what fills the container has nothing to do with it; several may fill it together.
+    let without = |fact: &Fact<Option<u64>>| fact.value().is_some_and(Option::is_none);
+    let of_those: Option<u64> = observation
+        .go_memory_limits()
+        .filter(|(_, _, fact)| without(fact))
+        .map(|(process, _, _)| process.memory_held_bytes)
+        .sum();
+    let matters = of_those.is_none_or(|own| own as f64 >= sample.held_bytes() as f64 * MATTERS);
+    let wrong = observation
+        .go_memory_limits()
+        .filter(|(_, _, fact)| {
+            fact.value().is_some_and(|own| match own {
+                Some(own) => *own > limit,
+                None => matters,
+            })
         })
-    });
+        .max_by_key(|(process, _, _)| process.memory_held_bytes);
     let Some((process, runtime, fact)) = wrong else {
         return Verdict::Clear;
     };

@@ -63,7 +63,9 @@ pub fn advice_for_shared(limit: &OomLimit, victim: &Identity) -> Option<String> 
         ));
     }
     let first = shares.largest.first()?;
-    if first.bytes < half || first.who.cgroup_path == victim.cgroup_path {
+    let below = victim.cgroup_path.strip_prefix(&*first.who.cgroup_path);
+    let is_own = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if first.bytes < half || is_own {
         return None;
     }
     Some(format!(

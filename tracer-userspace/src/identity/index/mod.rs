@@ -327,8 +327,16 @@ impl CgroupIndex {
 
     /// All owners of the slot hierarchy that live.
     pub fn live_owners(&self) -> impl Iterator<Item = (CgroupKey, SharedIdentity)> + '_ {
-        self.cgroups.iter().filter_map(|(&key, cgroup)| {
-            let owner = key.hierarchy == self.config.slot_hierarchy && cgroup.owner_id == key.id;
+        self.live_owners_in(self.config.slot_hierarchy)
+    }
+
+    /// All owners of a hierarchy that live.
+    pub fn live_owners_in(
+        &self,
+        hierarchy: u32,
+    ) -> impl Iterator<Item = (CgroupKey, SharedIdentity)> + '_ {
+        self.cgroups.iter().filter_map(move |(&key, cgroup)| {
+            let owner = key.hierarchy == hierarchy && cgroup.owner_id == key.id;
             let known = self.paths.get(cgroup.path)?;
             (owner && cgroup.removed_ns.is_none()).then(|| (key, known.identity.clone()))
         })

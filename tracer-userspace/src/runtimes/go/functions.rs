@@ -16,6 +16,9 @@ const HEADER: usize = 72;
 const ENTRY: usize = 8;
 /// Largest table that is searched, in bytes; that of Kubernetes' API server has 40 MB.
 const LARGEST: u64 = 128 << 20;
+/// Shortest name on average, in bytes: what has more names than that allows is no table of Go's, and would
+/// take long.
+const SHORTEST: u64 = 8;
 /// Beyond this no file has anything, so that sums of offsets do not overflow.
 const FARTHEST: u64 = 1 << 62;
 /// Size of the pieces in which it is read, in bytes.
@@ -111,11 +114,15 @@ impl<'a> Functions<'a> {
         let mut begin = 0;
         let mut buffer = vec![0; PIECE];
         let mut done = 0;
+        let mut names = 0;
         while done < self.names.size {
             let size = (self.names.size - done).min(PIECE as u64) as usize;
             let piece = &mut buffer[..size];
             self.file.read_exact_at(piece, self.names.offset + done)?;
             done += size as u64;
+            if names > done / SHORTEST {
+                return Err(std::io::ErrorKind::InvalidData.into());
+            }
             for text in piece.split_inclusive(|byte| *byte == 0) {
                 let room = (longest + 1).saturating_sub(name.len()).min(text.len());
                 name.extend_from_slice(&text[..room]);
@@ -130,6 +137,7 @@ impl<'a> Functions<'a> {
                 begin += length;
                 length = 0;
                 name.clear();
+                names += 1;
             }
         }
         Ok(found)

@@ -66,7 +66,7 @@ const fn by_processors(processors: u64) -> u64 {
     if processors <= 8 {
         processors
     } else {
-        8 + (processors - 8) * 5 / 8
+        8 + (processors - 8).saturating_mul(5) / 8
     }
 }
 
