@@ -105,7 +105,8 @@ pub struct SlotCpu {
 
 const _: () = assert!(size_of::<SlotCpu>() == 64);
 
-/// What all CPUs count for one slot together; rare updates only, atomic ones where nothing else is said, never reset.
+/// What all CPUs count for one slot together; rare updates only, atomic ones where nothing else is said,
+/// never reset.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot {

@@ -1,5 +1,6 @@
 //! What a resolver has said lately.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -41,6 +42,20 @@ impl Memory {
         true
     }
 
+    /// Forgets all others, which their source has no more. Who was named keeps the name, which is not
+    /// known from here.
+    pub fn keep_only(&mut self, ids: &HashSet<&str>) {
+        let gone = |id: &&str| !ids.contains(id);
+        let gone: Vec<Box<str>> = (self.names.iter())
+            .map(|(id, _)| &**id)
+            .filter(gone)
+            .map(Box::from)
+            .collect();
+        for id in gone {
+            self.names.pop(&id);
+        }
+    }
+
     pub fn recall(&mut self, id: &str) -> Option<NameUpdate> {
         let names = self.names.get(id)?.clone();
         Some(NameUpdate {
@@ -56,5 +71,27 @@ impl Memory {
     pub fn is_unknown(&mut self, id: &str) -> bool {
         let since = self.unknown.get(id);
         since.is_some_and(|since| since.elapsed() < FORGET_UNKNOWN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_whole_list_has_no_more_is_forgotten() {
+        let mut memory = Memory::new(8);
+        let named = |id: &str| NameUpdate {
+            container_id: id.to_owned(),
+            names: Names::default(),
+        };
+        for id in ["a", "b", "c"] {
+            assert!(memory.learn(&named(id)));
+        }
+        memory.keep_only(&HashSet::from(["b", "d"]));
+        let left = ["a", "b", "c"].map(|id| memory.recall(id).is_some());
+        assert_eq!(left, [false, true, false]);
+        assert!(!memory.learn(&named("b")), "it is known just so");
+        assert!(memory.learn(&named("a")), "it is new again");
     }
 }

@@ -207,6 +207,11 @@ impl<'c> Session<'c> {
         containers: Vec<Container>,
     ) -> Result<(), Closed> {
         let most = self.client.config.max_containers;
+        let listed = pods.iter().map(|pod| &*pod.id);
+        let listed = listed
+            .chain(containers.iter().map(|one| &*one.id))
+            .collect();
+        self.client.memory.keep_only(&listed);
         for pod in pods.into_iter().take(most) {
             self.learn_pod(pod).await?;
         }
