@@ -167,6 +167,8 @@ pub struct AgentEvent {
     pub names: NameCounts,
     /// Containers whose limits and memory nobody watches, since too many have some.
     pub unwatched: u64,
+    /// Containers for which looks into their processes are asked for and not yet done.
+    pub looks_awaited: u64,
     /// Its own cost; none at the start.
     pub cost: Option<AgentCost>,
     /// Time from the start of the process until all hooks were attached, in nanoseconds.

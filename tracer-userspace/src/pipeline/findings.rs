@@ -1,6 +1,9 @@
 //! Watches containers for findings: their memory over time, what limits them, what their processes
 //! tell; and puts to an OOM kill what the minutes before it say.
 
+mod at_a_kill;
+mod looks;
+
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
@@ -9,11 +12,7 @@ use std::{
 use super::containers::Files;
 use crate::{
     analyse::findings::{
-        Observation, Thresholds,
-        history::MemoryHistory,
-        noisy_neighbour,
-        oom_verdict::{self, Reached},
-        tracker::Tracker,
+        Observation, Thresholds, history::MemoryHistory, noisy_neighbour, tracker::Tracker,
     },
     identity::index::CgroupIndex,
     kernel::process_memory,
@@ -21,35 +20,29 @@ use crate::{
         finding::FindingEvent,
         identity::{CgroupKey, Level, SharedIdentity},
         limits::{CpuLimit, MemorySample},
-        oom::{LargeProcess, OomContext, OomKillEvent, Verdict},
         runtime::ProcessFacts,
         stats::{ContainerStats, IntervalHistograms, SchedStats, ThrottleStats},
     },
-    runtimes::Inspector,
 };
+use looks::Request;
+pub use looks::{Look, Looks};
 
 /// Most containers whose memory is kept over time: 3 KiB each.
 const MOST_WATCHED: usize = 2048;
-/// Most processes of a container that are considered, and that are looked into.
-const MOST_PROCESSES: usize = 256;
-const MOST_INSPECTED: usize = 16;
 /// A process is looked into again after this time at the latest.
 const INSPECT_AGAIN: Duration = Duration::from_secs(30);
 /// Where only memory is the reason, so many times later: a memory limit does not change often.
 const CALM: u64 = 10;
 /// Share of the memory limit from which on processes are looked into for it.
 const LARGE: f64 = 0.4;
-/// The largest processes that an OOM kill tells.
-const LARGEST: usize = 5;
-/// Processes whose memory is read at an OOM kill.
-const MOST_SIZED: usize = 512;
 
 /// Everything that is watched.
 pub struct Findings {
     thresholds: Thresholds,
     /// Whether findings are wanted; memory over time is kept for OOM kills in any case.
     judges: bool,
-    inspector: Inspector,
+    /// Where looks into processes are asked for; `None` before the run has begun and at its end.
+    looks: Option<Looks>,
     watched: HashMap<CgroupKey, Watched>,
     inspect_again_ns: u64,
     /// Containers that the last interval found no room for.
@@ -64,10 +57,40 @@ struct Watched {
     history: MemoryHistory,
     memory_limit: Option<u64>,
     tracker: Tracker,
-    processes: Vec<ProcessFacts>,
-    inspected_at_ns: Option<u64>,
+    /// What its processes told last; `None` before somebody looked.
+    processes: Option<Vec<ProcessFacts>>,
+    asked_at_ns: Option<u64>,
+    /// Whether the last look that was asked for is still to come.
+    awaited: bool,
+    /// The interval that is judged when the look comes that it needs.
+    put_off: Option<Box<PutOff>>,
     /// Whether it had an interval of its own since the last look.
     judged: bool,
+}
+
+/// An interval that is to be judged.
+#[derive(Clone, Copy)]
+struct Interval<'a> {
+    stats: &'a ContainerStats,
+    cpu_limit: Option<&'a CpuLimit>,
+    ended_ns: u64,
+}
+
+/// The same, kept until it is.
+struct PutOff {
+    stats: ContainerStats,
+    cpu_limit: Option<CpuLimit>,
+    ended_ns: u64,
+}
+
+impl PutOff {
+    const fn interval(&self) -> Interval<'_> {
+        Interval {
+            stats: &self.stats,
+            cpu_limit: self.cpu_limit.as_ref(),
+            ended_ns: self.ended_ns,
+        }
+    }
 }
 
 impl Findings {
@@ -76,7 +99,7 @@ impl Findings {
         Self {
             thresholds,
             judges,
-            inspector: Inspector::default(),
+            looks: None,
             watched: HashMap::new(),
             unwatched: HashSet::new(),
             shortest_ns: u64::try_from((interval / 2).as_nanos()).unwrap_or(u64::MAX),
@@ -150,46 +173,71 @@ impl Findings {
                 return Vec::new();
             }
         }
+        let mut events = self.settle(owner);
         let watched = self.watched.entry(owner).or_default();
         watched.container = stats.container.clone();
         watched.judged = true;
-        let since = watched.inspected_at_ns.map(|at| now_ns.saturating_sub(at));
-        let patience = if is_at_its_limit(stats, cpu_limit.as_ref()) {
-            Some(self.inspect_again_ns)
-        } else if is_large(watched) || !watched.processes.is_empty() {
-            // What is known of processes must not outlive them.
-            Some(self.inspect_again_ns.saturating_mul(CALM))
-        } else {
-            None
+        let interval = Interval {
+            stats,
+            cpu_limit: cpu_limit.as_ref(),
+            ended_ns: now_ns,
         };
-        if patience.is_some_and(|patience| since.is_none_or(|since| since >= patience)) {
-            let pids = processes(owner, index, files);
-            let busiest = self.inspector.busiest(pids, MOST_INSPECTED);
-            let quota = cpu_limit.as_ref().map(|limit| limit.cpus);
-            let facts = busiest
-                .into_iter()
-                .filter_map(|pid| self.inspector.inspect(pid, quota).ok());
-            watched.processes = facts.collect();
-            watched.inspected_at_ns = Some(now_ns);
+        if watched.wants_look(interval, self.inspect_again_ns)
+            && let Some(looks) = &self.looks
+            && looks.ask(watched.request(owner, interval, index))
+        {
+            watched.asked_at_ns = Some(now_ns);
+            watched.awaited = true;
+            watched.put_off = Some(Box::new(PutOff {
+                stats: stats.clone(),
+                cpu_limit,
+                ended_ns: now_ns,
+            }));
+        } else {
+            events.extend(self.judge(owner, interval));
         }
-        if is_large(watched) {
+        events
+    }
+
+    /// A look has come: what waited for it is judged. Returns when that interval ended, too.
+    pub fn looked(&mut self, look: Look) -> Option<(u64, Vec<FindingEvent>)> {
+        // One that is gone needs none.
+        let watched = self.watched.get_mut(&look.key)?;
+        watched.awaited = false;
+        if look.processes.is_some() {
+            watched.processes = look.processes;
+        }
+        let put_off = watched.put_off.take()?;
+        Some((put_off.ended_ns, self.judge(look.key, put_off.interval())))
+    }
+
+    /// Judges what waits for a look, by what is known without it.
+    fn settle(&mut self, owner: CgroupKey) -> Vec<FindingEvent> {
+        let watched = self.watched.get_mut(&owner);
+        let put_off = watched.and_then(|watched| watched.put_off.take());
+        put_off.map_or_else(Vec::new, |put_off| self.judge(owner, put_off.interval()))
+    }
+
+    fn judge(&mut self, owner: CgroupKey, interval: Interval<'_>) -> Vec<FindingEvent> {
+        let Some(watched) = self.watched.get_mut(&owner) else {
+            return Vec::new();
+        };
+        if watched.is_large() {
             // Who holds it now; the rest of what they told changes seldom.
-            for process in &mut watched.processes {
+            for process in watched.processes.iter_mut().flatten() {
                 let now = process_memory::of(process.pid);
                 process.memory_held_bytes = now.map(|memory| memory.bytes);
             }
         }
         let observation = Observation {
-            stats,
-            cpu_limit: cpu_limit.as_ref(),
+            stats: interval.stats,
+            cpu_limit: interval.cpu_limit,
             memory_limit: watched.memory_limit,
             history: &watched.history,
-            processes: &watched.processes,
+            processes: watched.processes.as_deref(),
         };
-        let events = watched
-            .tracker
-            .observe(&observation, &self.thresholds, now_ns);
-        let limited = cpu_limit.is_some() || watched.memory_limit.is_some();
+        let events = (watched.tracker).observe(&observation, &self.thresholds, interval.ended_ns);
+        let limited = interval.cpu_limit.is_some() || watched.memory_limit.is_some();
         if !limited && watched.tracker.is_at_rest() {
             self.watched.remove(&owner);
         }
@@ -240,6 +288,7 @@ impl Findings {
     pub fn removed(&mut self, key: CgroupKey, now_ns: u64) -> Vec<FindingEvent> {
         self.watched.get_mut(&key).map_or_else(Vec::new, |watched| {
             let container = watched.container.clone();
+            watched.put_off = None;
             watched.tracker.end(&container, now_ns)
         })
     }
@@ -247,6 +296,29 @@ impl Findings {
     /// A container is forgotten.
     pub fn forgotten(&mut self, key: CgroupKey) {
         self.watched.remove(&key);
+    }
+
+    /// Whether they are, and not only what an OOM kill takes.
+    pub const fn are_wanted(&self) -> bool {
+        self.judges
+    }
+
+    /// Looks into processes are asked for there from now on.
+    pub fn look_by(&mut self, looks: Looks) {
+        self.looks = Some(looks);
+    }
+
+    /// The run is about to end: nothing is put off any more, and what was is judged.
+    pub fn stop_looking(&mut self) -> Vec<FindingEvent> {
+        self.looks = None;
+        let keys: Vec<CgroupKey> = self.watched.keys().copied().collect();
+        keys.into_iter().flat_map(|key| self.settle(key)).collect()
+    }
+
+    /// Containers for which looks into their processes are still to come.
+    pub fn looks_awaited(&self) -> u64 {
+        let awaited = self.watched.values().filter(|watched| watched.awaited);
+        awaited.count() as u64
     }
 
     /// The run is over: everything that holds ends.
@@ -257,45 +329,42 @@ impl Findings {
             .flat_map(|key| self.removed(key, now_ns))
             .collect()
     }
+}
 
-    /// What is put to an OOM kill: read at once, before the victim is gone.
-    pub fn oom_context(&self, kill: &OomKillEvent, kill_ns: u64, files: &Files) -> OomContext {
-        let path = &kill.container.cgroup_path;
-        // One that was there before under the same path is remembered for a while.
-        let of = |watched: &&Watched| watched.container.cgroup_path == *path;
-        let latest = |watched: &&Watched| watched.history.last().map(|sample| sample.at_ns);
-        let watched = self.watched.values().filter(of).max_by_key(latest);
-        let empty = MemoryHistory::default();
-        let history = watched.map_or(&empty, |watched| &watched.history);
-        let limit = kill.limit.as_ref();
-        let limited = limit.map_or(path, |limit| &limit.cgroup.cgroup_path);
-        let others = format!("what else is in {limited}");
-        let reached = limit.and_then(|limit| {
-            let shared = if limited != path {
-                Some(others.as_str())
-            } else if limit.memory_and_swap {
-                Some("swap")
-            } else {
-                None
-            };
-            let bytes = limit.limit_bytes?;
-            Some(Reached { bytes, shared })
-        });
-        let mut verdict = oom_verdict::judge(history, kill_ns, reached, &self.thresholds);
-        let shared = limit.filter(|_| verdict.verdict != Verdict::Leak);
-        if let Some(advice) =
-            shared.and_then(|limit| oom_verdict::advice_for_shared(limit, &kill.container))
-        {
-            verdict.recommendation = advice;
+impl Watched {
+    /// Whether it is time for a look into its processes.
+    fn wants_look(&self, interval: Interval<'_>, again_ns: u64) -> bool {
+        let known = self.processes.as_ref().is_some_and(|all| !all.is_empty());
+        let patience = if is_at_its_limit(interval.stats, interval.cpu_limit) {
+            again_ns
+        } else if self.is_large() || known {
+            // What is known of processes must not outlive them.
+            again_ns.saturating_mul(CALM)
+        } else {
+            return false;
+        };
+        let since = |at| interval.ended_ns.saturating_sub(at);
+        !self.awaited && self.asked_at_ns.is_none_or(|at| since(at) >= patience)
+    }
+
+    fn request(&self, owner: CgroupKey, interval: Interval<'_>, index: &CgroupIndex) -> Request {
+        // Nested cgroups included.
+        let cgroups = (index.members(owner))
+            .filter(|member| index.is_live(*member))
+            .filter_map(|member| Some(index.identity(member)?.cgroup_path.clone()));
+        Request {
+            key: owner,
+            cgroups: cgroups.collect(),
+            quota_cpus: interval.cpu_limit.map(|limit| limit.cpus),
+            first: self.processes.is_none(),
         }
-        let pids = files
-            .memory
-            .as_ref()
-            .map(|files| files.processes_below(limited, MOST_SIZED));
-        OomContext {
-            verdict,
-            largest: largest(kill, pids.unwrap_or_default()),
-        }
+    }
+
+    /// Whether memory is used to a good part, so that what the processes know of the limit matters.
+    fn is_large(&self) -> bool {
+        let held = self.history.last().map_or(0, MemorySample::held_bytes);
+        let limit = self.memory_limit;
+        limit.is_some_and(|limit| held as f64 >= limit as f64 * LARGE)
     }
 }
 
@@ -311,7 +380,7 @@ fn waits_for_others(stats: &ContainerStats, thresholds: &Thresholds) -> bool {
         cpu_limit: None,
         memory_limit: None,
         history: &MemoryHistory::default(),
-        processes: &[],
+        processes: None,
     };
     noisy_neighbour::may_hold(&observation, thresholds)
 }
@@ -322,51 +391,4 @@ fn is_at_its_limit(stats: &ContainerStats, limit: Option<&CpuLimit>) -> bool {
     limit.is_some_and(|limit| used >= limit.cpus / 2.0)
         || stats.throttle.throttled_periods > 0
         || stats.throttle.frozen_ns.is_some_and(|ns| ns > 0)
-}
-
-/// Whether memory is used to a good part, so that what the processes know of the limit matters.
-fn is_large(watched: &Watched) -> bool {
-    let held = watched.history.last().map_or(0, MemorySample::held_bytes);
-    let limit = watched.memory_limit;
-    limit.is_some_and(|limit| held as f64 >= limit as f64 * LARGE)
-}
-
-/// Processes of a container, nested cgroups included.
-fn processes(owner: CgroupKey, index: &CgroupIndex, files: &Files) -> Vec<u32> {
-    let Some(files) = &files.cpu else {
-        return Vec::new();
-    };
-    let mut pids = Vec::new();
-    for member in index.members(owner) {
-        let left = MOST_PROCESSES.saturating_sub(pids.len());
-        if left == 0 {
-            break;
-        }
-        if index.is_live(member)
-            && let Some(identity) = index.identity(member)
-        {
-            pids.extend(files.processes(identity.cgroup_path.as_bytes(), left));
-        }
-    }
-    pids
-}
-
-/// The largest processes; of the victim the kernel has told what it had.
-fn largest(kill: &OomKillEvent, pids: Vec<u32>) -> Vec<LargeProcess> {
-    let memory = &kill.memory;
-    let victim = LargeProcess {
-        pid: kill.victim.pid,
-        command: kill.victim.command.clone(),
-        bytes: memory.anon_bytes + memory.shmem_bytes + memory.swap_bytes,
-    };
-    let mut all: Vec<LargeProcess> = pids
-        .into_iter()
-        .filter(|pid| *pid != victim.pid)
-        .filter_map(process_memory::of)
-        .filter(|process| process.bytes > 0)
-        .collect();
-    all.push(victim);
-    all.sort_by(|one, other| other.bytes.cmp(&one.bytes).then(one.pid.cmp(&other.pid)));
-    all.truncate(LARGEST);
-    all
 }

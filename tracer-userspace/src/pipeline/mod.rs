@@ -1,7 +1,8 @@
 //! From records to output: the only place that knows all stages.
 //!
-//! One task does everything. It sleeps until a ring buffer has a record, a runtime tells a name,
-//! the interval is over, or somebody wants it to stop.
+//! One task does everything but waiting for others: runtimes are asked for names by tasks of their
+//! own, and a thread looks into processes. It sleeps until a ring buffer has a record, a runtime tells a
+//! name, a look is done, the interval is over, or somebody wants it to stop.
 
 mod compose;
 mod containers;
@@ -129,6 +130,10 @@ pub async fn run<F: Future<Output = ()>>(
 
     // Until here a signal ends the process at once, and the kernel takes everything back.
     let stop = stopped()?;
+    let (look_sender, mut looks) = mpsc::unbounded_channel();
+    pipeline
+        .start_looking(look_sender)
+        .context("cannot start the thread that looks into processes")?;
     let (sender, mut names) = mpsc::channel(NAME_MESSAGES);
     let mut resolvers = Resolvers::start(options.resolvers, options.kubernetes, sender);
 
@@ -154,6 +159,7 @@ pub async fn run<F: Future<Output = ()>>(
                 Ok(())
             }
             Some(message) = names.recv() => pipeline.name(message, &mut outputs),
+            Some(look) = looks.recv() => pipeline.looked(look, &mut outputs),
             _ = ticks.tick() => {
                 resolvers.look_for_users();
                 drain(&mut pipeline, &mut events, &mut throttles, &mut outputs, &resolvers)

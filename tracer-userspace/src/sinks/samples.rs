@@ -215,6 +215,7 @@ pub fn stats() -> ContainerStats {
 pub fn agent() -> AgentEvent {
     AgentEvent {
         unwatched: 4,
+        looks_awaited: 2,
         phase: AgentPhase::Stop,
         plan: PlanSummary {
             signals: vec![SignalPlan {

@@ -18,6 +18,8 @@ pub struct UnderLimit<'a> {
     pub limit: &'a CpuLimit,
     /// The pool of all processes that computes with the most threads.
     pub pool: Option<Pool<'a>>,
+    /// Whether the processes have been asked for their pools.
+    pub asked: bool,
     /// How much of the time the limit bit: periods that ended throttled of all periods where the
     /// limit is its own, and in any case the share of the time in which it was frozen.
     pub throttled: f64,
@@ -46,7 +48,8 @@ impl<'a> UnderLimit<'a> {
         Some(Self {
             observation,
             limit: observation.cpu_limit?,
-            pool: widest_pool(observation.processes),
+            pool: widest_pool(observation.processes.unwrap_or_default()),
+            asked: observation.processes.is_some(),
             throttled: periods.max(frozen_ratio(observation)),
             cpus_used: observation.cpus_used(),
         })

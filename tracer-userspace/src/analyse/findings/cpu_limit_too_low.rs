@@ -18,8 +18,10 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
     }
     let hurts = case.lost() >= thresholds.throttled_ratio;
     let throttled = case.throttled >= thresholds.limit_too_low_ratio;
-    if hurts && throttled && case.used() >= thresholds.limit_used_ratio {
-        return Verdict::Holds(Box::new(finding(&case, observation.processes.len())));
+    // Whether fewer threads would help is known when the processes have been asked.
+    let holds = hurts && throttled && case.used() >= thresholds.limit_used_ratio;
+    if let Some(processes) = observation.processes.filter(|_| holds) {
+        return Verdict::Holds(Box::new(finding(&case, processes.len())));
     }
     let used = case.used() >= thresholds.limit_unused_ratio;
     if used && hurts && case.throttled >= thresholds.limit_too_low_ratio / 2.0 {

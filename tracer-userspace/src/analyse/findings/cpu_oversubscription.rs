@@ -16,9 +16,10 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
     let Some(case) = UnderLimit::of(observation) else {
         return Verdict::Clear;
     };
-    let Some(pool) = case.too_wide(thresholds) else {
+    let pool = case.too_wide(thresholds);
+    if case.asked && pool.is_none() {
         return Verdict::Clear;
-    };
+    }
     // A wide pool that is idle harms nobody, whatever others do to a limit above.
     if !case.is_its_doing() {
         return Verdict::Clear;
@@ -28,7 +29,8 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
     let contention = sched.wait_own_ns as f64 / sched.cpu_time_ns.max(1) as f64;
     let busy = case.used() >= thresholds.limit_unused_ratio;
     let contends = busy && contention >= thresholds.contention_ratio;
-    if case.throttled >= thresholds.throttled_ratio || contends {
+    let holds = case.throttled >= thresholds.throttled_ratio || contends;
+    if let Some(pool) = pool.filter(|_| holds) {
         return Verdict::Holds(Box::new(finding(&case, &pool, sched.wait_own_ns)));
     }
     // Half the threshold, so that what hovers about it does not flap.

@@ -46,8 +46,8 @@ pub struct Observation<'a> {
     pub memory_limit: Option<u64>,
     /// Its memory over the last minutes.
     pub history: &'a MemoryHistory,
-    /// What its processes tell, where they were asked.
-    pub processes: &'a [ProcessFacts],
+    /// What its processes tell; `None` where they have not been asked yet.
+    pub processes: Option<&'a [ProcessFacts]>,
 }
 
 /// What a rule says.
@@ -120,7 +120,7 @@ impl<'a> Observation<'a> {
         &self,
     ) -> impl Iterator<Item = (&'a ProcessFacts, &'a Runtime, &'a Fact<Option<u64>>)> + use<'a>
     {
-        let processes = self.processes;
+        let processes = self.processes.unwrap_or_default();
         processes.iter().flat_map(|process| {
             process
                 .runtimes

@@ -24,7 +24,8 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
     {
         return Verdict::Clear;
     }
-    if case.throttled.min(case.lost()) < thresholds.throttled_ratio {
+    // Whether a pool is too wide is known when the processes have been asked.
+    if !case.asked || case.throttled.min(case.lost()) < thresholds.throttled_ratio {
         return Verdict::Between;
     }
     Verdict::Holds(Box::new(finding(&case)))

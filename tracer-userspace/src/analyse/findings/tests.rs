@@ -25,7 +25,8 @@ struct Case {
     limit: Option<CpuLimit>,
     memory_limit: Option<u64>,
     history: MemoryHistory,
-    processes: Vec<ProcessFacts>,
+    /// `None` where nobody has looked.
+    processes: Option<Vec<ProcessFacts>>,
 }
 
 impl Case {
@@ -59,7 +60,7 @@ impl Case {
             }),
             memory_limit: None,
             history: MemoryHistory::default(),
-            processes: Vec::new(),
+            processes: Some(Vec::new()),
         }
     }
 
@@ -80,7 +81,7 @@ impl Case {
     }
 
     fn go(mut self, procs: u64, basis: Basis, memory_limit: Option<u64>) -> Self {
-        self.processes = vec![ProcessFacts {
+        self.processes = Some(vec![ProcessFacts {
             pid: 7,
             command: "server".into(),
             threads: procs + 4,
@@ -98,8 +99,12 @@ impl Case {
                 go: Some(Arc::default()),
             }],
             missing: Vec::new(),
-        }];
+        }]);
         self
+    }
+
+    fn process(&mut self) -> &mut ProcessFacts {
+        &mut self.processes.as_mut().unwrap()[0]
     }
 
     fn observation(&self) -> Observation<'_> {
@@ -108,7 +113,7 @@ impl Case {
             cpu_limit: self.limit.as_ref(),
             memory_limit: self.memory_limit,
             history: &self.history,
-            processes: &self.processes,
+            processes: self.processes.as_deref(),
         }
     }
 
@@ -130,6 +135,38 @@ impl Case {
 
     fn kinds(&self) -> Vec<FindingKind> {
         self.found().iter().map(|finding| finding.kind).collect()
+    }
+}
+
+/// What follows from how wide pools are waits until that is known.
+#[test]
+fn nothing_begins_before_the_processes_are_asked() {
+    let verdicts = |case: &Case, kind: FindingKind| {
+        let rule = RULES.iter().find(|rule| rule.kind == kind).unwrap();
+        (rule.judge)(&case.observation(), &Thresholds::default())
+    };
+    let kinds = [
+        FindingKind::CpuOversubscription,
+        FindingKind::CpuLimitTooLow,
+        FindingKind::CpuLimitQuotaPeriodMismatch,
+    ];
+    for (cpus, between) in [(1.0, [true, true, false]), (0.3, [true, false, true])] {
+        let mut case = Case::cpu(cpus, 1.0, 6, 0.4);
+        case.processes = None;
+        for (kind, between) in kinds.into_iter().zip(between) {
+            let verdict = verdicts(&case, kind);
+            let expected = if between {
+                Verdict::Between
+            } else {
+                Verdict::Clear
+            };
+            assert_eq!(verdict, expected, "{kind:?} with {cpus} CPUs used");
+        }
+    }
+    let mut calm = Case::cpu(0.3, 1.0, 0, 0.0);
+    calm.processes = None;
+    for kind in kinds {
+        assert_eq!(verdicts(&calm, kind), Verdict::Clear, "{kind:?}");
     }
 }
 
@@ -281,9 +318,9 @@ fn go_should_know_the_memory_limit() {
     assert_eq!(case(50, None).kinds(), [], "far below");
     assert_eq!(case(150, Some(230 * MIB)).kinds(), []);
     let mut sidecar = case(150, None);
-    sidecar.processes[0].memory_held_bytes = Some(20 * MIB);
+    sidecar.process().memory_held_bytes = Some(20 * MIB);
     assert_eq!(sidecar.kinds(), [], "another process fills it");
-    sidecar.processes[0].memory_held_bytes = Some(100 * MIB);
+    sidecar.process().memory_held_bytes = Some(100 * MIB);
     assert_eq!(sidecar.kinds().len(), 1);
     let above = case(50, Some(300 * MIB)).found();
     assert_eq!(above[0].kind, FindingKind::GomemlimitMissingOrAboveLimit);

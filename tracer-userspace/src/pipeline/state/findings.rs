@@ -1,15 +1,39 @@
 //! What is wrong with containers, told beside what they did.
 
+use std::io;
+
+use tokio::sync::mpsc::UnboundedSender;
+
 use super::{Outputs, Pipeline};
 use crate::{
     model::{
         event::EventBody, finding::FindingEvent, identity::CgroupKey, oom::OomKillEvent,
         stats::ContainerStats,
     },
+    pipeline::findings::{Look, Looks},
     sinks::output::Closed,
 };
 
 impl Pipeline {
+    /// Makes the thread that looks into processes, where findings are wanted: with the capabilities
+    /// of this moment.
+    pub fn start_looking(&mut self, answers: UnboundedSender<Look>) -> io::Result<()> {
+        if let Some(files) = self.files.cpu.clone()
+            && self.findings.are_wanted()
+        {
+            self.findings.look_by(Looks::start(files, answers)?);
+        }
+        Ok(())
+    }
+
+    /// A look into a container's processes is done.
+    pub fn looked(&mut self, look: Look, outputs: &mut Outputs) -> Result<(), Closed> {
+        match self.findings.looked(look) {
+            Some((ended_ns, found)) => self.tell_findings(found, ended_ns, outputs),
+            None => Ok(()),
+        }
+    }
+
     /// Takes a sample of everybody's memory.
     pub(super) fn sample_memory(&mut self, now: u64) {
         self.findings

@@ -18,6 +18,7 @@ pub fn write<M: SerializeMap>(fields: &mut Fields<M>, agent: &AgentEvent) -> Res
     fields.put("agent.names.unnamed", &agent.names.unnamed)?;
     fields.put("agent.names.completed", &agent.names.completed)?;
     fields.put("agent.findings.unwatched", &agent.unwatched)?;
+    fields.put("agent.findings.looks_awaited", &agent.looks_awaited)?;
     if let Some(cost) = &agent.cost {
         self::cost(fields, cost)?;
     }

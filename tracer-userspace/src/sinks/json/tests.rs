@@ -149,7 +149,7 @@ fn container_stats_has_its_contract() {
 #[test]
 fn agent_has_its_contract() {
     let got = body_of(EventBody::Agent(Box::new(samples::agent())));
-    let expected = r#""agent.phase":"stop","agent.attached_after_ns":180000000,"agent.capabilities":["CAP_SYS_PTRACE"],"agent.lost.ring":1,"agent.lost.slots":2,"agent.lost.clock":3,"agent.lost.undecodable":4,"agent.lost.sink":5,"agent.lost.maps":6,"agent.lost.reads":7,"agent.lost.unseen_throttle_ns":8,"agent.names.lines":9,"agent.names.unnamed":2,"agent.names.completed":1,"agent.findings.unwatched":4,"agent.cost.cpu_ratio":0.004,"agent.cost.resident_bytes":20971520,"agent.plan":{"cgroup_hierarchy":"v1:cpu","signals":{"oom_kill":{"source":"tracepoint","programs":["mark_victim"],"notes":["no fexit"]}}}"#;
+    let expected = r#""agent.phase":"stop","agent.attached_after_ns":180000000,"agent.capabilities":["CAP_SYS_PTRACE"],"agent.lost.ring":1,"agent.lost.slots":2,"agent.lost.clock":3,"agent.lost.undecodable":4,"agent.lost.sink":5,"agent.lost.maps":6,"agent.lost.reads":7,"agent.lost.unseen_throttle_ns":8,"agent.names.lines":9,"agent.names.unnamed":2,"agent.names.completed":1,"agent.findings.unwatched":4,"agent.findings.looks_awaited":2,"agent.cost.cpu_ratio":0.004,"agent.cost.resident_bytes":20971520,"agent.plan":{"cgroup_hierarchy":"v1:cpu","signals":{"oom_kill":{"source":"tracepoint","programs":["mark_victim"],"notes":["no fexit"]}}}"#;
     assert_eq!(got, expected);
 }
 

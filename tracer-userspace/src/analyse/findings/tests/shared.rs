@@ -46,6 +46,6 @@ fn a_spike_is_none_where_others_count_too() {
 #[test]
 fn an_estimate_is_no_more_than_there_are_threads() {
     let mut case = Case::cpu(0.98, 1.0, 10, 0.4).go(16, Basis::Environment, None);
-    case.processes[0].threads = 1;
+    case.process().threads = 1;
     assert_eq!(case.kinds(), [FindingKind::CpuLimitTooLow]);
 }
