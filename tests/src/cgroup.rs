@@ -208,12 +208,18 @@ impl Cgroup {
 
     /// The memory limit as the kernel has it, in bytes.
     pub fn memory_limit(&self) -> Result<u64> {
+        self.memory_number(["memory.limit_in_bytes", "memory.max"])
+    }
+
+    /// Memory in use as the kernel has it, in bytes.
+    pub fn memory_in_use(&self) -> Result<u64> {
+        self.memory_number(["memory.usage_in_bytes", "memory.current"])
+    }
+
+    /// The number in a file of the memory controller, of which there is one for each version.
+    fn memory_number(&self, files: [&str; 2]) -> Result<u64> {
         let (version, dir) = self.controller_dir("memory")?;
-        let file = if version == 2 {
-            "memory.max"
-        } else {
-            "memory.limit_in_bytes"
-        };
+        let file = files[usize::from(version == 2)];
         let text = read(&dir.join(file))?;
         text.trim()
             .parse()

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     env, fs,
     io::{self, BufRead, BufReader, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -45,8 +45,12 @@ pub fn binary() -> Result<PathBuf> {
 impl Workload {
     /// Starts a workload and waits until it sleeps at the start line.
     pub fn start(args: &[&str]) -> Result<Self> {
-        let binary = binary()?;
-        let mut child = Command::new(&binary)
+        Self::start_as(&binary()?, args)
+    }
+
+    /// The same of a copy of the binary.
+    pub fn start_as(binary: &Path, args: &[&str]) -> Result<Self> {
+        let mut child = Command::new(binary)
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,7 +1,10 @@
 //! Findings about memory on real cgroups with real programs, each with the truth known, and what an
 //! OOM kill says of the minutes before.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use limitscope_tests::{
@@ -55,6 +58,8 @@ fn a_leak_is_called_with_a_time_and_at_the_kill() -> Result<()> {
         .context("the largest")?;
     assert_eq!(largest[0]["pid"], kill.value["oom.victim.process.pid"]);
     ensure!(largest.len() <= 5);
+    let told = kinds(&events, &cgroup);
+    ensure!(!told.contains(&"memory_spike".to_owned()), "{told:?}");
     // It ended with its container or the run, not before.
     let ends = events
         .kind("finding")
@@ -62,6 +67,31 @@ fn a_leak_is_called_with_a_time_and_at_the_kill() -> Result<()> {
         .with("finding.phase", "end");
     let ends = ends.with("finding.kind", "memory_leak_suspected");
     ensure!(ends.only()?.number("monotonic_ns")? >= kill.number("monotonic_ns")?);
+    Ok(())
+}
+
+/// 1 MiB a second under 256 MiB, with the thresholds that there are: called within a minute, with the
+/// time that is left by the kernel's own account of what is in use.
+#[test]
+fn a_slow_leak_is_called_within_a_minute() -> Result<()> {
+    let cgroup = Cgroup::new("slow-leak")?;
+    cgroup.set_memory_limit(256 * MIB)?;
+    let agent = Agent::start(&["--interval", "1s"])?;
+    let mut workload = Workload::start_in(&cgroup, &["anon", "--mib", "120", "--rate", "1"])?;
+    let begin = Instant::now();
+    workload.go()?;
+    let minute = Duration::from_mins(1);
+    let path = cgroup.path();
+    let leak = agent.wait_for_within("the leak", minute, |line| {
+        line.cgroup() == path && line.value["finding.kind"] == "memory_leak_suspected"
+    })?;
+    let left = (256 * MIB).saturating_sub(cgroup.memory_in_use()?);
+    println!("called after {:.1} s", begin.elapsed().as_secs_f64());
+    let expected = left as f64 / MIB as f64;
+    let projected = evidence(&leak, "seconds_to_limit")?;
+    assert_within("time to the limit", projected, expected, 20.0);
+    let events = agent.stop()?.events;
+    assert_eq!(kinds(&events, &cgroup), ["memory_leak_suspected"]);
     Ok(())
 }
 

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use limitscope_tests::{
-    agent::Agent, assert_within, cgroup::Cgroup, events::Events, referee::cpu_stat,
+    agent::Agent,
+    assert_within,
+    cgroup::Cgroup,
+    events::Events,
+    referee::{cpu_stat, pressure},
+    skip,
     workload::Workload,
 };
 
@@ -122,6 +127,30 @@ fn a_neighbour_is_waited_for_and_named() -> Result<()> {
         NOISE_PERCENT,
     );
     assert!(told <= others);
+    Ok(())
+}
+
+/// A single thread that waits is a cgroup under pressure, which the kernel counts by another way.
+#[test]
+fn the_wait_of_one_thread_is_its_cgroups_pressure() -> Result<()> {
+    let (victim, noisy) = (Cgroup::new("waits")?, Cgroup::new("noisy")?);
+    let Some(before) = pressure::cpu_some_ns(&victim)? else {
+        let reason = "this kernel has no cpu.pressure of a cgroup";
+        skip("the_wait_of_one_thread_is_its_cgroups_pressure", reason);
+        return Ok(());
+    };
+    let agent = Agent::start(&["--interval", "1s"])?;
+    let args = ["spin", "--threads", "1", "--pin", "together", "--ms"];
+    let mut one = Workload::start_in(&victim, &[&args[..], &["3000"]].concat())?;
+    let mut two = Workload::start_in(&noisy, &[&args[..], &["3000"]].concat())?;
+    two.go()?;
+    one.go()?;
+    one.result_within(Duration::from_mins(1))?;
+    let pressed = pressure::cpu_some_ns(&victim)?.context("it was there")? - before;
+    let events = agent.stop()?.events;
+    let waited = stats(&events, &victim).sum("sched.run_queue.wait_ns")?;
+    println!("waited {waited} ns, under pressure {pressed} ns");
+    assert_within("wait", waited as f64, pressed as f64, SUM_PERCENT);
     Ok(())
 }
 

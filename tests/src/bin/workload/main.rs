@@ -5,6 +5,7 @@
 //! second the result. End of input ends it, and so does the death of its parent.
 
 mod cpu;
+mod disk;
 mod memory;
 mod own;
 
@@ -89,6 +90,7 @@ fn work(mode: &str, options: &Options) -> Result<Value> {
         "pingpong" => cpu::pingpong(options)?,
         "sleepers" => cpu::sleepers(options)?,
         "record" => cpu::record(options)?,
+        "disk" => disk::serve(options)?,
         "nothing" => json!({}),
         other => bail!("there is no mode {other:?}"),
     })

@@ -134,6 +134,13 @@ impl MemoryHistory {
         })
     }
 
+    /// Whether it grows steadily and goes on to, by at least so many samples of the last `window_ns`
+    /// that this can be told.
+    pub fn is_even(&self, window_ns: u64, steady: f64) -> bool {
+        let even = |last| self.growth_within(last, window_ns, 0, 0, steady);
+        self.last().and_then(even).is_some()
+    }
+
     /// The rise within the last `window_ns` from its lowest point, the latest of several, to the last
     /// sample: both ends. `None` without a rise.
     pub fn rise(&self, window_ns: u64) -> Option<(&MemorySample, &MemorySample)> {

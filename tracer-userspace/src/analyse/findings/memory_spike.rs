@@ -37,16 +37,18 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
             Verdict::Between
         };
     }
-    // What grows steadily is told as that.
-    if matches!(
+    // What grows steadily is told as that; which has time while as much again is left.
+    let left = limit.saturating_sub(to.held_bytes());
+    let is_leak = matches!(
         memory_leak::judge(observation, thresholds),
         Verdict::Holds(_)
-    ) {
+    );
+    let is_even = || (observation.history).is_even(window, thresholds.leak_steadiness);
+    if is_leak || left >= rise && is_even() {
         return Verdict::Between;
     }
     let seconds = (to.at_ns - from.at_ns) as f64 / 1e9;
     let (part, part_bytes) = grown_most(from, to);
-    let left = limit.saturating_sub(to.held_bytes());
     Verdict::Holds(Box::new(Finding {
         kind: FindingKind::MemorySpike,
         severity: if left < rise {
@@ -74,10 +76,21 @@ pub fn judge(observation: &Observation<'_>, thresholds: &Thresholds) -> Verdict 
             ("growing_part", Evidence::Text(part.name().to_owned())),
             ("growing_part_bytes", Evidence::Count(part_bytes)),
         ],
-        recommendation: format!(
-            "bound what one request or batch may take, or leave room for it: another such rise \
-             needs a limit of {}",
-            words::bytes((to.held_bytes() + rise).next_multiple_of(1 << 20))
-        ),
+        recommendation: recommendation(limit, to.held_bytes() + rise),
     }))
+}
+
+/// `after_another` is what would be held after another such rise, in bytes.
+fn recommendation(limit: u64, after_another: u64) -> String {
+    if after_another <= limit {
+        let left = words::bytes(limit - after_another);
+        return format!(
+            "bound what one request or batch may take; another such rise has room and leaves {left}"
+        );
+    }
+    format!(
+        "bound what one request or batch may take, or leave room for it: another such rise needs a \
+         limit of {}",
+        words::bytes(after_another.next_multiple_of(1 << 20))
+    )
 }

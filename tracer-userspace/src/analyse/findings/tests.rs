@@ -301,6 +301,20 @@ fn a_spike_and_a_full_container() {
     assert_eq!(count(&spike[0], "rise_bytes"), 90 * MIB);
     let steady = Case::memory(115, 0, (0..44).map(|s| 2 * s));
     assert_eq!(steady.kinds(), [FindingKind::MemoryLeakSuspected]);
+    assert!(spike[0].recommendation.ends_with("leaves 36 MiB"));
+    // As steady, and too short to be called a leak: until less is left than as much again.
+    let rising = |seconds| Case::memory(105, 0, (0..seconds).map(|s| 2 * s)).kinds();
+    for seconds in 5..=38 {
+        assert_eq!(rising(seconds), [], "{seconds}");
+    }
+    assert_eq!(rising(39), [FindingKind::MemorySpike]);
+    assert_eq!(rising(42), [FindingKind::MemoryLeakSuspected]);
+    let close = Case::memory(180, 0, [40, 40, 40, 130]).found();
+    assert!(
+        close[0]
+            .recommendation
+            .ends_with("needs a limit of 220 MiB")
+    );
     let teeth = Case::memory(256, 0, [40, 130, 40, 40, 130]);
     assert_eq!(teeth.kinds(), [], "it was there before");
     let full = Case::memory(256, 0, [245; 30]).found();
