@@ -15,8 +15,6 @@ use tracer_common::{
     records::{CgroupLifecycle, OomCommandLine, OomControl},
 };
 
-use crate::throttled_waits::Covers;
-
 /// Run queues whose throttling may end between the entry and the exit of something.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -46,6 +44,33 @@ pub struct ThrottledQueue {
     pub clock: u64,
     /// See [`crate::kernel_types::cfs_rq::CfsRq::self_base`].
     pub self_base: u64,
+}
+
+/// Time that is covered by intervals.
+///
+/// It lies in a map and is read and written word by word: the verifier then knows nothing of the
+/// values, so all ways through a loop are one to it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Cover {
+    /// How much is covered.
+    pub sum: u64,
+    /// Where the first interval begins.
+    pub low: u64,
+    /// Where the last one ends.
+    pub high: u64,
+}
+
+/// What a wait is compared with.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Covers {
+    /// Of the level that is looked at.
+    pub level: Cover,
+    /// Of all levels.
+    pub all: Cover,
+    /// Of the levels that belong to the slot.
+    pub own: Cover,
 }
 
 /// A kill that `signal_generate` announced.

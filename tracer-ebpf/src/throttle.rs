@@ -26,15 +26,13 @@ use crate::{
     emit::{count, header, now},
     frozen,
     globals::{SLOT_HIERARCHY, TASK_THROTTLED, THROTTLE_MIN_NS, present},
-    kernel_types::{cfs_rq::CfsRq, task::Task},
+    kernel_types::{LEVELS, cfs_rq::CfsRq, task::Task},
     maps::{CPU_STATES, OPEN_THROTTLES, SLOTS, TASK_WAITS, THROTTLES},
     notification,
     slots::{own_slot, record},
     throttled_waits,
 };
 
-/// Levels of groups that are followed upwards.
-pub const LEVELS: u32 = 12;
 /// A burn time is only told within this many periods; more means that the period's start is old.
 const BURN_PERIODS: u64 = 10;
 

@@ -5,35 +5,10 @@ use tracer_common::maps::{LastThrottle, THROTTLED_SPANS, ThrottledSpan};
 use crate::{
     atomic::add_u64,
     globals::{TASK_THROTTLED, present},
-    kernel_types::{cfs_rq::CfsRq, task::Task},
-    maps::{COVERS, CPU_STATES, LAST_SCRATCH, LAST_THROTTLES, SLOTS},
+    kernel_types::{LEVELS, cfs_rq::CfsRq, task::Task},
+    maps::{COVERS, CPU_STATES, Cover, LAST_SCRATCH, LAST_THROTTLES, SLOTS},
     slots::look_up,
-    throttle::LEVELS,
 };
-
-/// Time that is covered by intervals.
-///
-/// It lies in a map and is read and written word by word: the verifier then knows nothing of the
-/// values, so all ways through a loop are one to it.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Cover {
-    sum: u64,
-    low: u64,
-    high: u64,
-}
-
-/// What a wait is compared with.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Covers {
-    /// Of the level that is looked at.
-    level: Cover,
-    /// Of all levels.
-    all: Cover,
-    /// Of the levels that belong to the slot.
-    own: Cover,
-}
 
 macro_rules! get {
     ($place:expr) => {

@@ -10,3 +10,6 @@ pub mod mem_cgroup;
 pub mod mm;
 pub mod oom_control;
 pub mod task;
+
+/// Levels of groups that are followed upwards.
+pub const LEVELS: u32 = 12;
