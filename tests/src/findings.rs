@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Long enough for several intervals of the program under test.
-pub const WATCHED: Duration = Duration::from_secs(8);
+pub const WATCHED: Duration = Duration::from_secs(6);
 
 /// The findings that began in a cgroup.
 pub fn begun(events: &Events, cgroup: &Cgroup) -> Events {

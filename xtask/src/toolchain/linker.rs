@@ -108,6 +108,9 @@ fn install(compiler: &Compiler, root: &Path) -> Result<()> {
         .args(["--no-default-features", "--features", &feature, "--root"])
         .arg(root)
         .env("CARGO_TARGET_DIR", scratch.join("target"))
+        // What takes its time is LLVM, which is built already.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
         .env("LD_LIBRARY_PATH", compiler.library_path())
         // Flags for the user's own builds are not for this one.
         .env_remove("RUSTFLAGS")
