@@ -14,7 +14,8 @@ pub struct Population {
 }
 
 impl Population {
-    /// Makes `count` of them, and has one process wake 100 times a second in the first `busy`.
+    /// Makes `count` of them, and has one process wake 100 times a second in the first `busy`, for 50
+    /// microseconds or so.
     pub fn new(count: usize, busy: usize) -> Result<Self> {
         let mut containers = Vec::new();
         let mut parents = Vec::new();
@@ -46,5 +47,14 @@ impl Population {
             containers,
             _parents: parents,
         })
+    }
+
+    /// Gives each of them limits, of CPU time such that those with a process use half of theirs or more.
+    pub fn limit(&self) -> Result<()> {
+        for cgroup in &self.containers {
+            cgroup.set_cpu_quota(Some(1_000), 100_000)?;
+            cgroup.set_memory_limit(64 << 20)?;
+        }
+        Ok(())
     }
 }
