@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::cgroup::Cgroup;
@@ -65,6 +66,25 @@ pub fn compilers() -> Result<Vec<Compiler>> {
     .collect()
 }
 
+/// A form of the program that was built beforehand, by each compiler that made it, with what to call it:
+/// where there is no compiler, `LIMITSCOPE_GO_PROGRAMS` names a folder that has `VERSION/FORM`.
+pub fn prebuilt(form: &str) -> Result<Vec<(String, PathBuf)>> {
+    let folder = std::env::var("LIMITSCOPE_GO_PROGRAMS")
+        .context("LIMITSCOPE_GO_PROGRAMS is not set; `cargo xtask test --vm` does")?;
+    let mut found = Vec::new();
+    for version in fs::read_dir(&folder).with_context(|| format!("reading {folder}"))? {
+        let version = version?;
+        let program = version.path().join(form);
+        if program.is_file() {
+            let version = version.file_name();
+            found.push((format!("{form} by {}", version.display()), program));
+        }
+    }
+    ensure!(!found.is_empty(), "nothing in {folder} is {form}");
+    found.sort();
+    Ok(found)
+}
+
 /// Builds the program with these arguments of `go build`, into a folder that stays from run to run.
 /// `folder` is where Cargo has tests put their files (`CARGO_TARGET_TMPDIR`).
 pub fn build(folder: &str, name: &str, arguments: &[&str]) -> Result<PathBuf> {
@@ -118,6 +138,9 @@ pub fn strip(program: &Path) -> Result<PathBuf> {
     Ok(stripped)
 }
 
+/// Functions whose code tells where a stripped program has GOMAXPROCS and the memory limit.
+pub const TELLING: [&str; 2] = ["runtime.procresize", "runtime.gcControllerCommit"];
+
 /// A copy of the program in whose table of functions these have other names. It runs as before: the
 /// runtime shows names, and does not look for any.
 pub fn without(program: &Path, functions: &[&str]) -> Result<PathBuf> {
@@ -158,14 +181,14 @@ impl Program {
     }
 
     /// Starts it within `cgroup`: its runtime looks at the limits when it begins.
-    pub fn start_in(cgroup: &Cgroup, program: &Path) -> Result<Self> {
+    pub fn start_in(cgroup: &Cgroup, program: &Path, variables: &[(&str, &str)]) -> Result<Self> {
         // A shell that waits, and becomes the program when it is there.
         let shell = [
             OsStr::new("-c"),
             OsStr::new("read line; exec \"$0\""),
             program.as_os_str(),
         ];
-        let mut made = Self::spawn("/bin/sh".as_ref(), &shell, &[])?;
+        let mut made = Self::spawn("/bin/sh".as_ref(), &shell, variables)?;
         cgroup.add(made.pid())?;
         made.tell("go")?;
         made.hear()?;
@@ -210,9 +233,14 @@ impl Program {
         for task in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
             let name = task?.file_name();
             let thread = name.to_string_lossy().parse()?;
-            rustix::thread::sched_setaffinity(rustix::process::Pid::from_raw(thread), &one)?;
+            rustix::thread::sched_setaffinity(Pid::from_raw(thread), &one)?;
         }
         Ok(())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal).context("signalling the program")
     }
 
     /// Hears the next line.

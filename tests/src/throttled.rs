@@ -105,11 +105,7 @@ impl Run {
         let kernel = after
             .iter()
             .zip(&before)
-            .map(|(a, b)| CpuStat {
-                periods: a.periods - b.periods,
-                throttled_periods: a.throttled_periods - b.throttled_periods,
-                throttled_ns: a.throttled_ns - b.throttled_ns,
-            })
+            .map(|(after, before)| after.since(before))
             .collect();
         println!("kernel: {kernel:?}");
         let events = listener.finish()?;

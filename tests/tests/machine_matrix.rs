@@ -4,6 +4,7 @@
 mod lifecycle;
 mod machine;
 mod machine_locked;
+mod machine_wide;
 mod oom;
 mod privileges;
 mod switches;

@@ -7,40 +7,13 @@ use anyhow::{Context, Result, ensure};
 use limitscope_tests::{
     cgroup::Cgroup,
     go::{self, Compiler, Program},
-    inspect::{inspect, pool},
+    inspect::{check_go, inspect, pool},
     skip,
 };
 use serde_json::Value;
 
 const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
 const STRIPPED: &str = "-ldflags=-s -w";
-/// Functions whose code tells where the variables are.
-const TELLING: [&str; 2] = ["runtime.procresize", "runtime.gcControllerCommit"];
-
-/// Compares one process with what it has said last.
-fn check_go(program: &Program, exact: bool) -> Result<()> {
-    let facts = inspect(program.pid())?;
-    let go = &facts["runtimes"][0];
-    assert_eq!(go["version"], program.said["version"], "{facts}");
-    let procs = pool(&facts, "go", "GOMAXPROCS")?;
-    let limit = &go["memory_limit"];
-    assert_eq!(procs["estimate"], !exact, "{facts}");
-    assert_eq!(limit["estimate"], !exact, "{facts}");
-    if exact {
-        assert_eq!(procs["basis"], "runtime_variable");
-    }
-    let said = program.said["gomemlimit"].as_u64().unwrap_or_default();
-    let limit = match &limit["bytes"] {
-        Value::String(none) if none == "none" => 0,
-        bytes => bytes.as_u64().with_context(|| format!("{facts}"))?,
-    };
-    assert_eq!(
-        (&procs["threads"], limit),
-        (&program.said["gomaxprocs"], said),
-        "{facts}"
-    );
-    Ok(())
-}
 
 /// Builds a form of the program by each compiler that there is.
 fn by_each(name: &str, arguments: &[&str]) -> Result<Vec<(String, PathBuf)>> {
@@ -139,7 +112,7 @@ fn a_stripped_program_tells_what_it_prints_too() -> Result<()> {
 #[test]
 fn a_program_whose_code_is_not_known_gives_an_estimate() -> Result<()> {
     for (name, built) in by_each("stripped", &[STRIPPED])? {
-        let built = go::without(&built, &TELLING)?;
+        let built = go::without(&built, &go::TELLING)?;
         check_values(&name, &built, false)?;
         let program = Program::start::<&str>(&built, &[], &[])?;
         let note = note(&program)?;
@@ -162,11 +135,11 @@ fn defaults_under_a_limit_are_those_of_the_version() -> Result<()> {
     for (name, built) in stripped {
         all.push((
             format!("{name}, its code not known"),
-            go::without(&built, &TELLING)?,
+            go::without(&built, &go::TELLING)?,
         ));
     }
     for (number, (name, built)) in all.iter().enumerate() {
-        let program = Program::start_in(&cgroup, built)?;
+        let program = Program::start_in(&cgroup, built, &[])?;
         println!("{name}: {}", program.said);
         check_go(&program, number < exact).with_context(|| name.clone())?;
     }

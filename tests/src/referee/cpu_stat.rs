@@ -42,6 +42,16 @@ impl CpuStat {
         })
     }
 
+    /// What was counted since `before`.
+    #[must_use]
+    pub const fn since(&self, before: &Self) -> Self {
+        Self {
+            periods: self.periods - before.periods,
+            throttled_periods: self.throttled_periods - before.throttled_periods,
+            throttled_ns: self.throttled_ns - before.throttled_ns,
+        }
+    }
+
     /// Reads it when the period timer has stopped: an interval that is still open is in neither
     /// our figure nor the kernel's.
     pub fn at_rest(cgroup: &Cgroup, period: Duration) -> Result<Self> {
