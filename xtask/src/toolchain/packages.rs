@@ -121,6 +121,11 @@ pub const GUESTS: &[Wanted] = &[
         "runqlat",
         "tests in the guests compare with its run-queue latency",
     ),
+    wanted(
+        "golang-go",
+        "go",
+        "tests in the guests look into programs of Go",
+    ),
 ];
 
 /// What the guest with systemd needs.

@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -17,23 +17,30 @@ use super::{
     transcript::{Section, Transcript},
 };
 
-/// Two CPUs. The second memory node has none and little memory, which tests use up.
-const ARGUMENTS: [&str; 14] = [
+/// The second memory node has no CPU and little memory, which tests use up.
+const ARGUMENTS: [&str; 10] = [
     "-cpu",
     emulator::CPU,
-    "-smp",
-    "2",
     "-m",
     "640M",
     "-object",
     "memory-backend-ram,id=most,size=512M",
-    "-numa",
-    "node,memdev=most,cpus=0-1",
     "-object",
     "memory-backend-ram,id=little,size=128M",
     "-numa",
     "node,memdev=little",
 ];
+
+/// The CPUs of a guest that is about something else.
+pub const CPUS: u32 = 2;
+
+/// Where a guest has the programs of Go that were built for it.
+const GO: &str = "go";
+
+/// The time of a guest with many CPUs is counted in instructions, four nanoseconds for each, and what is
+/// idle is skipped. They all take turns at one CPU here, and what is judged there is how much of a period
+/// they need together: by this machine's clock that is anything.
+const CLOCK: [&str; 2] = ["-icount", "shift=2,sleep=off"];
 
 /// `rootfstype=ramfs`: pages of ramfs are page cache like a disk's, those of tmpfs, the other choice,
 /// count as shared memory.
@@ -62,11 +69,14 @@ impl Cgroups {
 pub struct Guest {
     pub kernel: Kernel,
     pub cgroups: Cgroups,
+    pub cpus: u32,
     pub passes: Vec<Pass>,
     /// Whether the suite about capabilities is run.
     pub rights: bool,
     /// Only tests whose name has this in it.
     pub filter: Option<String>,
+    /// Programs of Go that its tests run: name, file here.
+    pub go: Vec<(String, PathBuf)>,
 }
 
 /// How it went.
@@ -81,7 +91,31 @@ pub struct Ended {
 
 impl Guest {
     pub fn name(&self) -> String {
-        format!("{} cgroup {}", self.kernel.label(), self.cgroups.name())
+        let name = format!("{} cgroup {}", self.kernel.label(), self.cgroups.name());
+        match self.cpus {
+            CPUS => name,
+            cpus => format!("{name} with {cpus} CPUs"),
+        }
+    }
+
+    /// Whether it has more CPUs than most, and the programs that need them.
+    pub fn is_wide(&self) -> bool {
+        self.passes.contains(&Pass::Wide)
+    }
+
+    fn machine(&self) -> Machine {
+        let mut arguments = ARGUMENTS.map(str::to_owned).to_vec();
+        arguments.extend(["-smp".to_owned(), self.cpus.to_string()]);
+        let node = format!("node,memdev=most,cpus=0-{}", self.cpus - 1);
+        arguments.extend(["-numa".to_owned(), node]);
+        if self.is_wide() {
+            arguments.extend(CLOCK.map(str::to_owned));
+        }
+        Machine {
+            arguments,
+            command_line: COMMAND_LINE,
+            silence: SILENCE,
+        }
     }
 
     /// What its first process runs.
@@ -95,6 +129,8 @@ impl Guest {
         ] {
             let _ = writeln!(plan, "export {variable}={value}");
         }
+        let _ = writeln!(plan, "export LIMITSCOPE_GUEST_CPUS={}", self.cpus);
+        let _ = writeln!(plan, "export LIMITSCOPE_GO_PROGRAMS=/{GO}");
         for pass in &self.passes {
             let name = pass.name();
             if *pass == Pass::Auto {
@@ -133,13 +169,10 @@ impl Guest {
         let begin = Instant::now();
         let place = |ending: &str| folder.join(format!("{stem}.{ending}"));
         let initrd = place("initrd");
-        image::with_plan(shared, &self.plan(), &initrd)?;
+        let programs = (self.go.iter()).map(|(name, file)| (format!("{GO}/{name}"), &**file));
+        image::with_plan(shared, &self.plan(), programs, &initrd)?;
         let console = place("console");
-        let machine = Machine {
-            arguments: ARGUMENTS.map(str::to_owned).to_vec(),
-            command_line: COMMAND_LINE,
-            silence: SILENCE,
-        };
+        let machine = self.machine();
         let files = Files {
             machine: &machine,
             kernel: &self.kernel.image,
@@ -195,12 +228,14 @@ mod tests {
             kernel: Kernel {
                 slot: 0,
                 version: "5.10.262-1".to_owned(),
-                image: std::path::PathBuf::new(),
+                image: PathBuf::new(),
             },
             cgroups: Cgroups::V1,
+            cpus: CPUS,
             passes: vec![Pass::Auto, Pass::Tracepoint],
             rights: false,
             filter: Some("one".to_owned()),
+            go: Vec::new(),
         };
         assert_eq!(guest.name(), "5.10.262 cgroup v1");
         let plan = guest.plan();

@@ -157,12 +157,22 @@ fn add_stripped<W: Write>(
     Ok(())
 }
 
-/// Writes the file system of one guest: the shared one, and what this guest does.
-pub fn with_plan(shared: &Path, plan: &str, to: &Path) -> Result<()> {
+/// Writes the file system of one guest: the shared one, what this guest does, and programs that it alone
+/// has, as they are.
+pub fn with_plan<'a>(
+    shared: &Path,
+    plan: &str,
+    programs: impl IntoIterator<Item = (String, &'a Path)>,
+    to: &Path,
+) -> Result<()> {
     fs::copy(shared, to).with_context(|| format!("cannot write {}", to.display()))?;
     let file = File::options().append(true).open(to)?;
     let mut archive = Archive::new(file);
     archive.program("plan", plan.as_bytes())?;
+    for (name, file) in programs {
+        let content = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        archive.program(&name, &content)?;
+    }
     archive.finish()?;
     Ok(())
 }

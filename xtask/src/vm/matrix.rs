@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     agreement::Figure,
+    guest,
     passes::{Pass, SUITES},
     results::{Counts, GuestResults, Row, Signal},
     table::{Lines, aligned, line, markdown},
@@ -24,7 +25,11 @@ impl Counts {
 }
 
 fn place(row: &Row) -> Vec<String> {
-    line([&row.kernel, row.cgroups.name(), row.pass.name()])
+    let pass = match row.cpus {
+        guest::CPUS => row.pass.name().to_owned(),
+        cpus => format!("{}, {cpus} CPUs", row.pass.name()),
+    };
+    line([&row.kernel, row.cgroups.name(), &pass])
 }
 
 /// Tests that passed, by suite.
@@ -99,7 +104,7 @@ fn sources(guests: &[GuestResults]) -> Lines {
     }
     let mut lines = vec![line(["kernel", "cgroup"])];
     lines[0].extend(signals.iter().map(|&signal| signal.to_owned()));
-    for guest in guests {
+    for guest in guests.iter().filter(|guest| guest.check.plan.is_some()) {
         let mut cells = line([&guest.kernel, guest.cgroups.name()]);
         cells.extend(
             signals
@@ -159,11 +164,8 @@ pub fn text(guests: &[GuestResults]) -> String {
         );
         let _ = writeln!(
             text,
-            "{} cgroup {}: {boot}, {:.0} s in all, {:.0} s of CPU time",
-            guest.kernel,
-            guest.cgroups.name(),
-            guest.wall_seconds,
-            guest.cpu_seconds
+            "{}: {boot}, {:.0} s in all, {:.0} s of CPU time",
+            guest.name, guest.wall_seconds, guest.cpu_seconds
         );
     }
     text
@@ -186,13 +188,15 @@ pub fn document(guests: &[GuestResults]) -> String {
     let mut text = String::from(
         "# Kernels\n\n\
          Written by `cargo xtask test --vm --write-docs`; do not edit it by hand.\n\n\
-         Each row is a Debian cloud kernel under QEMU's software emulation with two CPUs. The \
-         tests are those that run on a real machine, against the same referees: the kernel's own \
-         log, files and counters. The suites `machine` and `machine_locked` run in guests alone: \
-         they use up all memory, take a CPU away, suspend, and lock the kernel down.\n\n\
+         Each row is a Debian cloud kernel under QEMU's software emulation with two CPUs, or as \
+         many as it says. The tests are those that run on a real machine, against the same \
+         referees: the kernel's own log, files and counters. The suites that begin with `machine` \
+         run in guests alone: they use up all memory, take a CPU away, suspend, lock the kernel \
+         down, and in guests with four and eight CPUs, on one kernel, look at what two are too few \
+         for, as Go's defaults.\n\n\
          ## Source of each signal\n\n\
-         What `limitscope check` says, as root. `auto` below is this plan; the other passes force \
-         a lower source.\n\n",
+         What `limitscope check` says, as root. `auto` below is this plan, and so is `wide`; the \
+         other passes force a lower source.\n\n",
     );
     text.push_str(&markdown(&sources(guests)));
     text.push_str("\n## Tests passed\n\n");

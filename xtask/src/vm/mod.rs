@@ -4,6 +4,7 @@
 mod agreement;
 mod cpio;
 mod emulator;
+mod go;
 mod guest;
 mod image;
 mod kernels;
@@ -47,6 +48,9 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["kernel", "pass", "filter"])]
     write_docs: bool,
 }
+
+/// CPUs of the guests of [`Pass::Wide`].
+const WIDE: [u32; 2] = [4, 8];
 
 /// How long a guest has.
 const GUEST: Duration = Duration::from_mins(25);
@@ -106,8 +110,25 @@ fn prepare(
         return None;
     }
     let kernels = kernels(context, folder, &options.kernel, tally)?;
+    let mut guests = guests(kernels, options, context.filter.as_ref());
+    if guests.iter().any(Guest::is_wide) {
+        let title = "vm: programs of Go for the wide guests";
+        let built = (context.steps).here(title, || {
+            go::programs(&context.workspace, &folder.join("go"))
+        });
+        match tally.take(title, built) {
+            Some(programs) => (guests.iter_mut().filter(|guest| guest.is_wide()))
+                .for_each(|guest| guest.go.clone_from(&programs)),
+            // The others need none of them.
+            None => guests.retain(|guest| !guest.is_wide()),
+        }
+    }
+    if guests.is_empty() {
+        tally.fail("vm: there is no guest with these kernels and passes".to_owned());
+        return None;
+    }
     let shared = file_system(context, folder, tally)?;
-    Some((shared, guests(kernels, options, context.filter.as_ref())))
+    Some((shared, guests))
 }
 
 /// How many guests keep this machine busy.
@@ -151,28 +172,36 @@ fn file_system(context: &Context, folder: &Path, tally: &mut Tally) -> Option<Pa
 
 /// The guests of these kernels, the ones with most to do first.
 fn guests(kernels: Vec<Kernel>, options: &Options, filter: Option<&String>) -> Vec<Guest> {
-    let passes = if options.pass.is_empty() {
+    let mut passes = if options.pass.is_empty() {
         Pass::ALL.to_vec()
     } else {
         options.pass.clone()
     };
+    let wide = passes.contains(&Pass::Wide);
+    passes.retain(|pass| *pass != Pass::Wide);
     let mut guests = Vec::new();
     for kernel in kernels {
-        let mut versions = vec![Cgroups::V2];
-        if kernels::SLOTS[kernel.slot].v1 {
-            versions.push(Cgroups::V1);
+        let slot = &kernels::SLOTS[kernel.slot];
+        let guest = |cgroups, cpus, passes: &[Pass]| Guest {
+            kernel: kernel.clone(),
+            cgroups,
+            cpus,
+            passes: passes.to_vec(),
+            rights: slot.rights && cgroups == Cgroups::V2,
+            filter: filter.cloned(),
+            go: Vec::new(),
+        };
+        if !passes.is_empty() {
+            guests.push(guest(Cgroups::V2, guest::CPUS, &passes));
+            if slot.v1 {
+                guests.push(guest(Cgroups::V1, guest::CPUS, &passes));
+            }
         }
-        for cgroups in versions {
-            guests.push(Guest {
-                kernel: kernel.clone(),
-                cgroups,
-                passes: passes.clone(),
-                rights: kernels::SLOTS[kernel.slot].rights && cgroups == Cgroups::V2,
-                filter: filter.cloned(),
-            });
+        if wide && slot.series == kernels::WIDE {
+            guests.extend(WIDE.map(|cpus| guest(Cgroups::V2, cpus, &[Pass::Wide])));
         }
     }
-    guests.sort_by_key(|guest| !guest.rights);
+    guests.sort_by_key(|guest| (!guest.rights, guest.is_wide()));
     guests
 }
 
@@ -200,4 +229,38 @@ fn run_all(
     let mut ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
     ended.sort_by_key(|(number, _)| *number);
     ended.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CPUs and number of passes of each guest.
+    fn made(series: &str, pass: &[Pass]) -> Vec<(u32, usize)> {
+        let slot = (kernels::SLOTS.iter()).position(|slot| slot.series == series);
+        let kernel = Kernel {
+            slot: slot.expect("a series of the matrix"),
+            version: format!("{series}.1-1"),
+            image: PathBuf::new(),
+        };
+        let options = Options {
+            kernel: Vec::new(),
+            pass: pass.to_vec(),
+            guests: None,
+            write_docs: false,
+        };
+        let guests = guests(vec![kernel], &options, None);
+        let of = |guest: &Guest| (guest.cpus, guest.passes.len());
+        guests.iter().map(of).collect()
+    }
+
+    #[test]
+    fn one_kernel_has_wide_guests_besides() {
+        let usual = (guest::CPUS, Pass::ALL.len() - 1);
+        assert_eq!(made(kernels::WIDE, &[]), [usual, (4, 1), (8, 1)]);
+        assert_eq!(made("6.1", &[]), [usual, usual], "cgroup v2 and v1");
+        assert_eq!(made(kernels::WIDE, &[Pass::Wide]), [(4, 1), (8, 1)]);
+        assert_eq!(made(kernels::WIDE, &[Pass::Auto]), [(guest::CPUS, 1)]);
+        assert_eq!(made("6.1", &[Pass::Wide]), []);
+    }
 }

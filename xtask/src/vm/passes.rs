@@ -13,6 +13,8 @@ pub enum Pass {
     Tracepoint,
     /// A kernel that is locked down, which it stays: the last
     Locked,
+    /// Guests with four and with eight CPUs, on one kernel
+    Wide,
 }
 
 /// A signal with more than one source.
@@ -94,7 +96,7 @@ pub const PROGRAM: &str = "machine_matrix";
 
 /// Suites of the tests package that a guest runs: those with the kernel's own figures as referees.
 /// They need neither an engine nor a network.
-pub const SUITES: [&str; 7] = [
+pub const SUITES: [&str; 8] = [
     "oom",
     "throttle",
     "switches",
@@ -102,6 +104,7 @@ pub const SUITES: [&str; 7] = [
     "machine",
     RIGHTS,
     LOCKED,
+    WIDE,
 ];
 
 /// The suite about capabilities. What they are needed for has changed twice, so that it is run on
@@ -111,9 +114,18 @@ const RIGHTS: &str = "privileges";
 /// The suite of [`Pass::Locked`].
 const LOCKED: &str = "machine_locked";
 
+/// The suite of [`Pass::Wide`]: what two CPUs are too few for.
+const WIDE: &str = "machine_wide";
+
 impl Pass {
     /// What is run if nothing else is asked for.
-    pub const ALL: [Self; 4] = [Self::Auto, Self::Kprobe, Self::Tracepoint, Self::Locked];
+    pub const ALL: [Self; 5] = [
+        Self::Auto,
+        Self::Kprobe,
+        Self::Tracepoint,
+        Self::Locked,
+        Self::Wide,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -121,6 +133,7 @@ impl Pass {
             Self::Kprobe => "kprobe",
             Self::Tracepoint => "tracepoint",
             Self::Locked => "locked",
+            Self::Wide => "wide",
         }
     }
 
@@ -156,7 +169,7 @@ impl Pass {
         let whole = |suite: &&'static str| (*suite, &[][..]);
         match self {
             Self::Auto => {
-                let apart = [RIGHTS, LOCKED];
+                let apart = [RIGHTS, LOCKED, WIDE];
                 let together = SUITES.iter().filter(|suite| !apart.contains(suite));
                 let mut parts = vec![part(TOGETHER, together.map(whole).collect())];
                 if rights {
@@ -165,6 +178,7 @@ impl Pass {
                 parts
             }
             Self::Locked => vec![part(LOCKED, vec![whole(&LOCKED)])],
+            Self::Wide => vec![part(WIDE, vec![whole(&WIDE)])],
             Self::Kprobe | Self::Tracepoint => {
                 let forced = self.forces();
                 let suites = forced.map(|(forced, source)| (forced.suite, source.tests));

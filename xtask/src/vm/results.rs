@@ -24,6 +24,7 @@ pub struct Counts {
 pub struct Row {
     pub kernel: String,
     pub cgroups: Cgroups,
+    pub cpus: u32,
     pub pass: Pass,
     /// By suite; none where it was not run.
     pub suites: BTreeMap<String, Counts>,
@@ -63,6 +64,7 @@ pub struct Program {
 
 /// One guest.
 pub struct GuestResults {
+    pub name: String,
     /// The kernel's place in the order of kernels.
     pub slot: usize,
     pub kernel: String,
@@ -82,6 +84,7 @@ pub fn of(guest: &Guest, ended: &Ended, tally: &mut Tally) -> GuestResults {
         tally.fail(format!("{name}: {failure}"));
     }
     let mut results = GuestResults {
+        name: name.clone(),
         slot: guest.kernel.slot,
         kernel: guest.kernel.label().to_owned(),
         cgroups: guest.cgroups,
@@ -95,6 +98,7 @@ pub fn of(guest: &Guest, ended: &Ended, tally: &mut Tally) -> GuestResults {
         let mut row = Row {
             kernel: results.kernel.clone(),
             cgroups: guest.cgroups,
+            cpus: guest.cpus,
             pass,
             suites: BTreeMap::new(),
             agreement: Agreement::default(),
@@ -220,6 +224,7 @@ mod tests {
         let mut row = Row {
             kernel: String::new(),
             cgroups: Cgroups::V2,
+            cpus: 2,
             pass: Pass::Auto,
             suites: BTreeMap::new(),
             agreement: Agreement::default(),

@@ -17,7 +17,12 @@ pub fn table(guests: &[GuestResults]) -> Lines {
     names.sort_unstable();
     names.dedup();
     let mut lines = vec![line(["program"])];
-    for guest in guests {
+    let checked = || {
+        guests
+            .iter()
+            .filter(|guest| !guest.check.programs.is_empty())
+    };
+    for guest in checked() {
         let version = match guest.cgroups.name() {
             "v2" => String::new(),
             other => format!(" {other}"),
@@ -26,7 +31,7 @@ pub fn table(guests: &[GuestResults]) -> Lines {
     }
     for name in names {
         let mut cells = line([name]);
-        for guest in guests {
+        for guest in checked() {
             let program = guest.check.programs.iter().find(|p| p.name == name);
             cells.push(program.map_or_else(|| "-".to_owned(), cell));
         }
@@ -80,6 +85,7 @@ mod tests {
             load_ns: Some(2_500_000),
         };
         let guest = GuestResults {
+            name: "6.1.170 cgroup v1".to_owned(),
             slot: 0,
             kernel: "6.1".to_owned(),
             cgroups: Cgroups::V1,
