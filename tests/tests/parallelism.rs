@@ -1,11 +1,15 @@
 //! How wide a container is: threads that ran, threads at a time, and who preempts whom. The truth is what
 //! the workload does; the kernel's counts of its threads are the referee of switches.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use limitscope_tests::{
     agent::Agent,
+    assert_within,
     cgroup::Cgroup,
     events::{Events, Line},
+    referee::cpu_stat::{self, CpuStat},
     workload::Workload,
 };
 use serde_json::Value;
@@ -77,6 +81,78 @@ fn threads_that_never_leave_their_cpus_have_run() -> Result<()> {
     // The one that made them may share a CPU with one of them for a moment.
     assert!(own <= 2, "{own} by own threads");
     Ok(())
+}
+
+/// Threads on CPUs of their own burn the quota as many times as fast as there are of them.
+#[test]
+fn a_quota_lasts_as_long_as_its_cpus_take() -> Result<()> {
+    let most = std::thread::available_parallelism()?.get().min(2);
+    for threads in 1..=most {
+        let cgroup = Cgroup::new("burn")?;
+        cgroup.set_cpu_quota(Some(40_000), 100_000)?;
+        let agent = Agent::start(&["--interval", "500ms"])?;
+        let count = threads.to_string();
+        let args = [
+            "spin",
+            "--threads",
+            &count,
+            "--ms",
+            "3000",
+            "--pin",
+            "apart",
+        ];
+        let mut workload = Workload::start_in(&cgroup, &args)?;
+        cgroup.prefer()?;
+        let before = (cpu_stat::usage_ns(&cgroup)?, CpuStat::of(&cgroup)?);
+        workload.run()?;
+        let after = CpuStat::at_rest(&cgroup, Duration::from_millis(100))?;
+        let used = cpu_stat::usage_ns(&cgroup)? - before.0;
+        let periods = after.throttled_periods - before.1.throttled_periods;
+        let events = agent.stop()?.events;
+        let lines = events.kind("container_stats").cgroup(&cgroup.path()).0;
+        // Averages, each over the periods of its own line.
+        let seen = sum(&burnt(&lines), "throttle.burn_periods")? as f64;
+        let mean = |key: &str| -> Result<f64> {
+            let of = |line: &Line| {
+                let value = line.value[key].as_f64().context(key.to_owned())?;
+                Ok(value * line.number("throttle.burn_periods")? as f64)
+            };
+            let sum: Result<f64> = burnt(&lines).iter().map(of).sum();
+            Ok(sum? / seen)
+        };
+        // The first and the last one may not be whole.
+        ensure!(seen + 2.0 >= periods as f64, "{seen} of {periods} periods");
+        ensure!(seen <= periods as f64, "{seen} of {periods} periods");
+        let kernel = used as f64 / periods as f64 / threads as f64;
+        let lasted = mean("throttle.burn_mean_ns")?;
+        // It lasts longer by the time that others take on one CPU or another.
+        let waited = sum(&lines, "sched.run_queue.wait_ns")? as f64 / periods as f64;
+        println!("{lasted} ns, {kernel} ns by the kernel, waited {waited} ns");
+        ensure!(lasted >= kernel * 0.95, "shorter than it can be");
+        ensure!(lasted <= (kernel + waited) * 1.1, "longer than it can be");
+        assert_within("CPUs", mean("throttle.burn_cpus")?, threads as f64, 5.0);
+        assert_within(
+            "threads",
+            mean("throttle.burn_threads")?,
+            threads as f64,
+            5.0,
+        );
+        for line in burnt(&lines) {
+            let least = line.number("throttle.burn_min_ns")?;
+            ensure!(
+                least <= line.number("throttle.burn_mean_ns")?,
+                "{}",
+                line.value
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The lines that say how long a quota lasted.
+fn burnt(lines: &[Line]) -> Vec<Line> {
+    let has = |line: &&Line| !line.value["throttle.burn_periods"].is_null();
+    lines.iter().filter(has).cloned().collect()
 }
 
 #[test]

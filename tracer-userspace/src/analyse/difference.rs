@@ -71,6 +71,7 @@ impl Totals {
             throttled_periods: now.throttled_periods.saturating_sub(then.throttled_periods),
             unseen_ns: 0,
             burst: None,
+            burn: None,
         }
     }
 }

@@ -4,5 +4,6 @@ pub mod difference;
 pub mod findings;
 pub mod names;
 pub mod oom_domain;
+pub mod quota_burn;
 pub mod report;
 pub mod throttle_audit;

@@ -127,6 +127,8 @@ pub struct ThrottleStats {
     pub unseen_ns: u64,
     /// What it used beyond its quota, by the kernel's account; `None` where there is none of it.
     pub burst: Option<Burst>,
+    /// How long the quotas lasted that held it up, in the periods of which that was seen.
+    pub burn: Option<QuotaBurn>,
 }
 
 impl ThrottleStats {
@@ -139,6 +141,53 @@ impl ThrottleStats {
             frozen_ns: self.frozen_ns,
             ..Self::default()
         }
+    }
+}
+
+/// How long a quota lasted and who burned it: sums over periods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaBurn {
+    /// Periods.
+    pub periods: u64,
+    /// From each period's start to the last CPU's stop, in nanoseconds.
+    pub summed_ns: u64,
+    /// The shortest of them.
+    pub shortest_ns: u64,
+    /// CPUs that stood still.
+    pub cpus: u64,
+    /// Threads that stood still on them.
+    pub threads: u64,
+}
+
+impl QuotaBurn {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        if self.periods == 0 {
+            return other;
+        }
+        Self {
+            periods: self.periods.saturating_add(other.periods),
+            summed_ns: self.summed_ns.saturating_add(other.summed_ns),
+            shortest_ns: self.shortest_ns.min(other.shortest_ns),
+            cpus: self.cpus.saturating_add(other.cpus),
+            threads: self.threads.saturating_add(other.threads),
+        }
+    }
+
+    /// Nanoseconds that the quota lasted, on average.
+    pub fn mean_ns(self) -> u64 {
+        self.summed_ns / self.periods.max(1)
+    }
+
+    /// CPUs that burned it, on average.
+    pub fn mean_cpus(self) -> f64 {
+        self.cpus as f64 / self.periods.max(1) as f64
+    }
+
+    /// Threads that stood still when it was gone, on average.
+    pub fn mean_threads(self) -> f64 {
+        self.threads as f64 / self.periods.max(1) as f64
     }
 }
 
@@ -250,6 +299,7 @@ mod tests {
             throttled_periods: 2,
             unseen_ns: 1,
             burst: Some(Burst { periods: 1, ns: 1 }),
+            burn: None,
         };
         let expected = ThrottleStats {
             frozen_ns: Some(3),

@@ -5,11 +5,13 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
+use rustix::time::ClockId;
 use tracing::debug;
 
 use super::slots::{Activity, SlotTable, WaitedFor};
 use crate::{
-    analyse::throttle_audit::ThrottleAudit,
+    analyse::{quota_burn::QuotaBurns, throttle_audit::ThrottleAudit},
+    events::Interval,
     identity::index::CgroupIndex,
     kernel::{
         cgroup_files::{ControllerFiles, CpuStat},
@@ -34,6 +36,7 @@ pub struct Containers {
     known: HashMap<CgroupKey, Known>,
     /// Throttled time, in nanoseconds, that the kernel's account has and ours has not.
     pub unseen_throttle_ns: u64,
+    burns: QuotaBurns,
 }
 
 #[derive(Default)]
@@ -72,6 +75,15 @@ impl Containers {
                 let known = self.known.entry(key).or_default();
                 known.cpu_stats.insert(key, now);
             }
+        }
+    }
+
+    /// A quota held somebody up.
+    pub fn throttled(&mut self, interval: &Interval, index: &CgroupIndex) {
+        // A quota inside a container is not the container's.
+        if index.owner(interval.quota_cgroup) == interval.quota_cgroup {
+            let held = interval.held_cgroup.unwrap_or(interval.quota_cgroup);
+            self.burns.add(index.owner(held), interval);
         }
     }
 
@@ -138,9 +150,13 @@ impl Containers {
                 stats.neighbours = neighbours;
             }
         }
+        let mut burns = self
+            .burns
+            .take(super::compose::clock_ns(ClockId::Monotonic));
         let mut all: Vec<(CgroupKey, ContainerStats)> = sums
             .into_iter()
             .map(|(owner, mut stats)| {
+                stats.throttle.burn = burns.remove(&owner);
                 let known = self.known.entry(owner).or_default();
                 stats.memory = memory(known, &stats, files);
                 stats.sched.threads = files

@@ -234,6 +234,7 @@ impl Pipeline {
                 Ok(())
             }
             Record::Throttle(interval) => {
+                self.containers.throttled(&interval, &self.index);
                 if !outputs.wants(EventKind::CpuThrottle) {
                     return Ok(());
                 }

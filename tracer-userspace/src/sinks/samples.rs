@@ -20,8 +20,8 @@ use crate::model::oom::{
 };
 use crate::model::plan::{PlanSummary, SignalPlan};
 use crate::model::stats::{
-    Burst, ContainerStats, IntervalHistograms, MemoryStats, Neighbour, SchedStats, ThreadPeaks,
-    ThrottleStats,
+    Burst, ContainerStats, IntervalHistograms, MemoryStats, Neighbour, QuotaBurn, SchedStats,
+    ThreadPeaks, ThrottleStats,
 };
 use crate::model::throttle::ThrottleEvent;
 use crate::sinks::wall_clock::WallClock;
@@ -183,6 +183,13 @@ pub fn stats() -> ContainerStats {
             burst: Some(Burst {
                 periods: 3,
                 ns: 12_000_000,
+            }),
+            burn: Some(QuotaBurn {
+                periods: 4,
+                summed_ns: 60_000_000,
+                shortest_ns: 12_000_000,
+                cpus: 7,
+                threads: 18,
             }),
         },
         memory: Some(MemoryStats {

@@ -5,6 +5,7 @@ use crate::model::{
     finding::{Evidence, Severity},
     limits::CpuLimit,
     runtime::{Parallelism, ProcessFacts, Runtime},
+    stats::QuotaBurn,
 };
 
 /// Share of a limit above it that a container has to use for the limit's effects to be of its doing.
@@ -73,12 +74,25 @@ impl<'a> UnderLimit<'a> {
             "it stood still for {} of the time",
             words::percent(self.frozen())
         );
+        let lasted = self.burn().map_or_else(String::new, |burn| {
+            let (lasted, period) = (burn.mean_ns(), self.limit.period_us * 1_000);
+            format!(
+                "; the quota was gone after {} of each {}",
+                words::milliseconds(lasted),
+                words::milliseconds(period)
+            )
+        });
         if self.throttled > self.frozen() {
             let periods = words::percent(self.throttled);
-            format!("{periods} of the periods ended throttled, and {stood_still}")
+            format!("{periods} of the periods ended throttled, and {stood_still}{lasted}")
         } else {
-            stood_still
+            stood_still + &lasted
         }
+    }
+
+    /// How long the quota lasted, in those periods in which it was used up.
+    fn burn(&self) -> Option<QuotaBurn> {
+        self.observation.stats.throttle.burn
     }
 
     /// Share of the time in which no thread could run because of a limit.
@@ -123,7 +137,13 @@ impl<'a> UnderLimit<'a> {
     pub fn evidence(&self) -> Vec<(&'static str, Evidence)> {
         let throttle = &self.observation.stats.throttle;
         let count = |name, value| (name, Evidence::Count(value));
-        vec![
+        let burn = self.burn().into_iter().flat_map(|burn| {
+            [
+                count("quota_lasts_ns", burn.mean_ns()),
+                ("quota_burning_cpus", Evidence::Number(burn.mean_cpus())),
+            ]
+        });
+        let mut evidence = vec![
             ("cpu_limit_cpus", Evidence::Number(self.limit.cpus)),
             (
                 "cpu_limit_cgroup",
@@ -135,7 +155,9 @@ impl<'a> UnderLimit<'a> {
             count("periods", throttle.periods),
             count("frozen_ns", throttle.frozen_ns.unwrap_or(0)),
             count("throttled_summed_ns", throttle.summed_ns),
-        ]
+        ];
+        evidence.extend(burn);
+        evidence
     }
 }
 

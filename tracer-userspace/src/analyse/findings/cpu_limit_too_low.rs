@@ -59,9 +59,9 @@ fn finding(case: &UnderLimit<'_>, processes: usize) -> Finding {
             Confidence::Medium
         },
         summary: format!(
-            "it used {} of its limit of {} CPUs{place}; {}",
+            "it used {} of its limit of {}{place}; {}",
             words::percent(case.used()),
-            words::cpus(limit.cpus),
+            words::in_cpus(limit.cpus),
             case.harm(),
         ),
         evidence,

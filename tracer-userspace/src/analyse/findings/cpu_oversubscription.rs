@@ -51,11 +51,11 @@ fn finding(case: &UnderLimit<'_>, pool: &Pool<'_>, wait_own_ns: u64) -> Finding 
     let exact = pool.pool.threads.is_exact();
     let about = if exact { "" } else { "an estimated " };
     let summary = format!(
-        "`{}` (pid {}) computes with {about}{} threads ({name}) under a limit of {} CPUs; {}",
+        "`{}` (pid {}) computes with {about}{} threads ({name}) under a limit of {}; {}",
         pool.process.command,
         pool.process.pid,
         pool.threads,
-        words::cpus(case.limit.cpus),
+        words::in_cpus(case.limit.cpus),
         case.harm(),
     );
     let text = |text: &str| Evidence::Text(text.to_owned());

@@ -73,7 +73,7 @@ fn finding(
     let used = worst.cpu_time_ns.map(|ns| ns as f64 / interval);
     let who = &worst.container;
     let with = used.map_or_else(String::new, |used| {
-        format!(", which used {} CPUs", words::cpus(used))
+        format!(", which used {}", words::in_cpus(used))
     });
     let mut evidence = vec![
         ("wait_others_ns", Evidence::Count(sched.wait_others_ns)),

@@ -61,11 +61,11 @@ fn finding(case: &UnderLimit<'_>) -> Finding {
         severity: Severity::Warning,
         confidence: Confidence::Medium,
         summary: format!(
-            "{} although it used only {} of its limit of {} CPUs: its work comes in bursts larger \
+            "{} although it used only {} of its limit of {}: its work comes in bursts larger \
              than {} ms, the quota of a period of {} ms",
             case.harm(),
             words::percent(case.used()),
-            words::cpus(limit.cpus),
+            words::in_cpus(limit.cpus),
             words::cpus(limit.quota_us as f64 / 1000.0),
             words::cpus(limit.period_us as f64 / 1000.0),
         ),

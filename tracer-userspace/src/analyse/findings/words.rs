@@ -13,6 +13,13 @@ pub fn cpus(cpus: f64) -> String {
     text
 }
 
+/// The same with its unit: `1 CPU`, `0.5 CPUs`.
+pub fn in_cpus(number: f64) -> String {
+    let text = cpus(number);
+    let unit = if text == "1" { "CPU" } else { "CPUs" };
+    format!("{text} {unit}")
+}
+
 /// A share: `37 %`.
 pub fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
@@ -36,6 +43,13 @@ pub fn rate(bytes_per_second: f64) -> String {
         (value, unit) = (value * 60.0, "KiB/min");
     }
     format!("{value:.1} {unit}")
+}
+
+/// Milliseconds, with a digit behind the point below ten: `3.4 ms`, `100 ms`.
+pub fn milliseconds(ns: u64) -> String {
+    let ms = ns as f64 / 1e6;
+    let digits = usize::from(ms < 9.95);
+    format!("{ms:.digits$} ms")
 }
 
 /// A time to come: `4 min 10 s`, `2 h 5 min`.
@@ -102,6 +116,9 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
+        let times = [3_449_000, 9_949_999, 9_950_000, 100_000_000].map(milliseconds);
+        assert_eq!(times, ["3.4 ms", "9.9 ms", "10 ms", "100 ms"]);
+        assert_eq!([1.0, 0.5].map(in_cpus), ["1 CPU", "0.5 CPUs"]);
         assert_eq!(
             [cpus(2.0), cpus(0.5), cpus(1.25), cpus(10.0)],
             ["2", "0.5", "1.25", "10"]

@@ -155,6 +155,16 @@ impl Page {
                 ),
             );
         }
+        if seen.burn_periods > 0 {
+            let [lasted, cpus] = seen.burn.map(|sum| sum / seen.burn_periods as f64);
+            self.line(
+                "quota gone after",
+                &format_args!(
+                    "{} of a period, burned on {cpus:.1} CPUs",
+                    Nanos(lasted as u64)
+                ),
+            );
+        }
     }
 
     fn processes(&mut self, around: &Around) {

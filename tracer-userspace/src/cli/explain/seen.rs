@@ -34,6 +34,10 @@ pub struct Seen {
     pub periods: u64,
     /// Periods that ended throttled.
     pub throttled_periods: u64,
+    /// Periods of quotas of which it was seen how long the quota lasted.
+    pub burn_periods: u64,
+    /// How long it lasted in all of them, in nanoseconds, and on how many CPUs it was burned.
+    pub burn: [f64; 2],
     /// Context switches: voluntary, involuntary.
     pub switches: [u64; 2],
     /// The most threads at an interval's end.
@@ -101,6 +105,13 @@ impl Seen {
                 self.frozen_ns += number("throttle.frozen_ns");
                 self.periods += number("throttle.periods");
                 self.throttled_periods += number("throttle.throttled_periods");
+                let periods = number("throttle.burn_periods");
+                self.burn_periods += periods;
+                for (sum, key) in
+                    (self.burn.iter_mut()).zip(["throttle.burn_mean_ns", "throttle.burn_cpus"])
+                {
+                    *sum += periods as f64 * line[key].as_f64().unwrap_or(0.0);
+                }
                 self.switches[0] += number("sched.context_switches.voluntary");
                 self.switches[1] += number("sched.context_switches.involuntary");
                 self.threads = self.threads.max(number("sched.threads"));

@@ -127,6 +127,13 @@ fn throttle<M: SerializeMap>(
         throttle.burst.map(|burst| burst.periods),
     )?;
     fields.maybe("throttle.burst_ns", throttle.burst.map(|burst| burst.ns))?;
+    if let Some(burn) = throttle.burn {
+        fields.put("throttle.burn_periods", &burn.periods)?;
+        fields.put("throttle.burn_mean_ns", &burn.mean_ns())?;
+        fields.put("throttle.burn_min_ns", &burn.shortest_ns)?;
+        fields.float("throttle.burn_cpus", burn.mean_cpus())?;
+        fields.float("throttle.burn_threads", burn.mean_threads())?;
+    }
     fields.put("throttle.unseen_ns", &throttle.unseen_ns)
 }
 

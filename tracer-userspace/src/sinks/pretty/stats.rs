@@ -84,5 +84,9 @@ fn throttle(out: &mut Vec<u8>, styles: &Styles, throttle: &ThrottleStats) -> io:
         out,
         ", {} of {} periods",
         throttle.throttled_periods, throttle.periods
-    )
+    )?;
+    throttle.burn.map_or(Ok(()), |burn| {
+        let (lasted, cpus) = (Nanos(burn.mean_ns()), burn.mean_cpus());
+        write!(out, ", quota gone after {lasted} on {cpus:.1} CPUs")
+    })
 }

@@ -96,7 +96,7 @@ fn stats_are_a_line() {
     stats.memory = None;
     let quiet = shown(EventBody::ContainerStats(Box::new(stats)));
     let expected = "\
-03:04:06.000  stats     web                       cpu  0.750  switches     2000/s vol       50/s invol  wait p50 2.00 ms p99 2.95 ms  memory  300 MiB of 512 MiB (59 %) +1.00 KiB/s  throttled 900 ms summed over CPUs, frozen 250 ms, 5 of 20 periods
+03:04:06.000  stats     web                       cpu  0.750  switches     2000/s vol       50/s invol  wait p50 2.00 ms p99 2.95 ms  memory  300 MiB of 512 MiB (59 %) +1.00 KiB/s  throttled 900 ms summed over CPUs, frozen 250 ms, 5 of 20 periods, quota gone after 15 ms on 1.8 CPUs
 03:04:06.000  stats     web                       cpu  0.750  switches     2000/s vol       50/s invol  wait p50       - p99       -
 ";
     assert_eq!(full + &quiet, expected);
