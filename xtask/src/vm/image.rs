@@ -78,9 +78,7 @@ pub fn build(
             program,
         ])
         .args(features.iter().flat_map(|feature| ["--features", feature]))
-        .arg("--message-format=json-render-diagnostics")
-        // Emulated code has to be optimised, but not that much.
-        .env("CARGO_PROFILE_RELEASE_LTO", "off");
+        .arg("--message-format=json-render-diagnostics");
     let title = format!("{group}: suites");
     let shown = Output::Kept(Box::new(|line| !line.starts_with('{')));
     let done = context.steps.command(&title, command, BUILD, shown);
