@@ -1,18 +1,13 @@
 //! A client of the HTTP interface that Docker and Podman have in common, for engines that a test finds
 //! running: under emulation a command of theirs takes seconds, and a request a part of one.
 
-use std::{
-    fs,
-    io::{Read, Write},
-    os::unix::net::UnixStream,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use hyper::{Request, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 
-use crate::{image, wait};
+use crate::{http::Http, image, wait};
 
 /// How long an answer, or a container's end, may take: emulated engines take their time.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -25,19 +20,20 @@ pub const IMAGE: &str = "localhost/limitscope-test:1";
 /// An engine that listens at a socket.
 #[derive(Debug)]
 pub struct EngineApi {
-    socket: PathBuf,
+    http: Http,
 }
 
 impl EngineApi {
     /// Gives it the image of the tests.
     pub fn with_image(socket: &Path) -> Result<Self> {
         let api = Self {
-            socket: socket.to_owned(),
+            http: Http::at_socket(socket, PATIENCE),
         };
         let dir = tempfile::tempdir()?;
         let layer = fs::read(image::layer(dir.path())?)?;
         let path = format!("/images/create?fromSrc=-&repo={REPOSITORY}&tag=1");
-        api.call("POST", &path, "application/x-tar", &layer)?;
+        let request = Request::post(path).header(CONTENT_TYPE, "application/x-tar");
+        api.http.ask(request, layer)?;
         Ok(api)
     }
 
@@ -57,14 +53,12 @@ impl EngineApi {
 
     /// What the engine says of a container.
     pub fn inspect(&self, id: &str) -> Result<Value> {
-        let answer = self.call("GET", &format!("/containers/{id}/json"), "", &[])?;
-        serde_json::from_slice(&answer).context("no JSON")
+        self.http.get(&format!("/containers/{id}/json"))
     }
 
     /// What the engine says of itself.
     pub fn info(&self) -> Result<Value> {
-        let answer = self.call("GET", "/info", "", &[])?;
-        serde_json::from_slice(&answer).context("no JSON")
+        self.http.get("/info")
     }
 
     /// Waits for a container's end; returns what the engine says of it then.
@@ -78,8 +72,8 @@ impl EngineApi {
 
     /// Removes a container, whatever it does.
     pub fn remove(&self, id: &str) -> Result<()> {
-        self.call("DELETE", &format!("/containers/{id}?force=true"), "", &[])
-            .map(drop)
+        let request = Request::delete(format!("/containers/{id}?force=true"));
+        self.http.ask(request, Vec::new()).map(drop)
     }
 
     fn post(&self, path: &str, question: &Value) -> Result<Value> {
@@ -87,37 +81,11 @@ impl EngineApi {
             Value::Null => String::new(),
             other => other.to_string(),
         };
-        let answer = self.call("POST", path, "application/json", body.as_bytes())?;
+        let request = Request::post(path).header(CONTENT_TYPE, "application/json");
+        let answer = self.http.ask(request, body.into_bytes())?;
         if answer.is_empty() {
             return Ok(Value::Null);
         }
         serde_json::from_slice(&answer).context("no JSON")
-    }
-
-    /// One request, after which the engine closes the connection.
-    fn call(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Result<Vec<u8>> {
-        let what = || format!("{method} {path} at {}", self.socket.display());
-        let mut stream = UnixStream::connect(&self.socket).with_context(what)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        write!(
-            stream,
-            "{method} {path} HTTP/1.0\r\nHost: engine\r\nContent-Type: {kind}\r\n\
-             Content-Length: {}\r\n\r\n",
-            body.len()
-        )?;
-        stream.write_all(body)?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).with_context(what)?;
-        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-        let body = answer.split_off(end.with_context(what)? + 4);
-        let head = String::from_utf8_lossy(&answer);
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        ensure!(
-            code.is_some_and(|code: u16| (200..300).contains(&code)),
-            "{}: {head}{}",
-            what(),
-            String::from_utf8_lossy(&body)
-        );
-        Ok(body)
     }
 }

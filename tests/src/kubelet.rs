@@ -2,15 +2,14 @@
 
 use std::{
     env, fs,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -18,6 +17,7 @@ use tempfile::TempDir;
 use crate::{
     containerd::{self, Containerd},
     daemon::Daemon,
+    http::Http,
     sandbox,
     wait::{self, PATIENCE},
 };
@@ -113,8 +113,7 @@ impl Kubelet {
         wait::until("the kubelet's answer", Duration::from_mins(1), || {
             let daemon = kubelet.daemon.as_mut().context("just started")?;
             daemon.still_runs()?;
-            let url = kubelet.url();
-            Ok(get(&url, "/pods").ok().map(drop))
+            Ok(kubelet.list().ok().map(drop))
         })?;
         Ok(kubelet)
     }
@@ -146,8 +145,12 @@ impl Kubelet {
 
     /// Its pods, as it tells them.
     pub fn pods(&self) -> Result<Vec<Value>> {
-        let list = get(&self.url(), "/pods")?;
+        let list = self.list()?;
         Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    fn list(&self) -> Result<Value> {
+        Http::at_port(self.port, PATIENCE).get("/pods")
     }
 
     fn clear(&mut self) -> Result<()> {
@@ -206,19 +209,6 @@ pub(crate) fn hide_places(dir: &Path) -> Result<()> {
 /// A port of loopback that nobody has now.
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-fn get(url: &str, path: &str) -> Result<Value> {
-    let authority = url.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(authority)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {authority}\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let text = String::from_utf8(answer)?;
-    let (head, body) = text.split_once("\r\n\r\n").context("no HTTP")?;
-    ensure!(head.contains(" 200 "), "{head}");
-    serde_json::from_str(body).context("no JSON")
 }
 
 /// As a kubelet runs in a cluster, but for what takes more rights than a test has, and the network.

@@ -19,6 +19,7 @@ pub mod findings;
 pub mod followed;
 pub mod go;
 pub mod histogram;
+pub mod http;
 pub mod image;
 pub mod inspect;
 pub mod kubelet;
