@@ -7,13 +7,12 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::{
-    lock,
+    Cache,
     private_apt::{Mirrors, PrivateApt, unpack},
     say,
-    unpacked::newest,
 };
 use crate::{process, workspace::Workspace};
 
@@ -26,28 +25,19 @@ const UNUSED: [&str; 3] = ["api", "misc", "test"];
 
 /// Where the compiler is; it is fetched once, which takes some 50 MB and then has 230 MB on the disk.
 pub fn prepare(workspace: &Workspace) -> Result<PathBuf> {
-    let cache = workspace.toolchain_cache();
-    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    let _lock = lock(&cache)?;
+    let cache = Cache::open(workspace)?;
     for version in VERSIONS {
-        let go = cache.join(program(version));
+        let go = cache.folder.join(program(version));
         if go.is_file() {
             return Ok(go);
         }
     }
-    let mut failures = Vec::new();
-    for mirror in &Mirrors::of_this_machine()?.archive {
-        for suite in SUITES {
-            match fetch(mirror, suite, &cache) {
-                Ok(go) => return Ok(go),
-                Err(error) => failures.push(format!("{mirror} {suite}: {error:#}")),
-            }
-        }
-    }
-    bail!(
-        "no suite gave Go {}:\n  {}",
-        VERSIONS.join(" or "),
-        failures.join("\n  ")
+    let what = format!("Go {}", VERSIONS.join(" or "));
+    Mirrors::of_this_machine()?.first_that_gives(
+        &what,
+        &SUITES,
+        &cache.folder,
+        |mirror, suite, folder| fetch(mirror, suite, folder, &cache.folder),
     )
 }
 
@@ -60,9 +50,8 @@ fn folder(version: &str) -> String {
     format!("go-{version}")
 }
 
-fn fetch(mirror: &str, suite: &str, cache: &Path) -> Result<PathBuf> {
-    let temporary = tempfile::tempdir_in(cache)?;
-    let apt = PrivateApt::new(temporary.path().join("apt"), &[(mirror, suite)])?;
+fn fetch(mirror: &str, suite: &str, temporary: &Path, cache: &Path) -> Result<PathBuf> {
+    let apt = PrivateApt::new(temporary.join("apt"), &[(mirror, suite)])?;
     say(&format!(
         "reading the package list of Debian {suite}, which may have a Go that tests need"
     ));
@@ -71,10 +60,10 @@ fn fetch(mirror: &str, suite: &str, cache: &Path) -> Result<PathBuf> {
         .into_iter()
         .find_map(|version| Some((version, packages(&apt, version)?)))
         .context("has none of them")?;
-    let unpacked = temporary.path().join("unpacked");
+    let unpacked = temporary.join("unpacked");
     for (package, exactly) in packages {
         say(&format!("fetching {package} {exactly} from Debian {suite}"));
-        unpack(&apt.download(&package, &exactly)?, &unpacked)?;
+        unpack(&apt.download(&package, Some(&exactly))?, &unpacked)?;
     }
     for unused in UNUSED {
         let folder = unpacked.join(format!("usr/share/go-{version}/{unused}"));
@@ -96,8 +85,8 @@ fn fetch(mirror: &str, suite: &str, cache: &Path) -> Result<PathBuf> {
 fn packages(apt: &PrivateApt, version: &str) -> Option<[(String, String); 2]> {
     let of = |kind: &str| {
         let package = format!("golang-{version}-{kind}");
-        let listed = process::output(apt.command("apt-cache").args(["madison", &package])).ok()?;
-        Some((package, newest(&listed)?))
+        let newest = apt.versions(&package).ok()?.into_iter().next()?;
+        Some((package, newest))
     };
     Some([of("go")?, of("src")?])
 }

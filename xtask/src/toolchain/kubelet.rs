@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::{
     private_apt::{Mirrors, PrivateApt, unpack},
@@ -64,22 +64,22 @@ pub fn prepare(workspace: &Workspace, programs: Extent) -> Result<PathBuf> {
     let wanted: &[&str] = match programs {
         Extent::Kubelet => &[KUBELET],
         Extent::Cluster => {
-            once_for_all_mirrors(&[STORE], &cache, fetch_store)?;
+            prepare_missing(&[STORE], &cache, fetch_store)?;
             &PROGRAMS
         }
     };
     let missing: Vec<&str> = (wanted.iter().copied())
         .filter(|program| !cache.join(program).is_file())
         .collect();
-    once_for_all_mirrors(&missing, &cache, |mirror, folder, made| {
+    prepare_missing(&missing, &cache, |mirror, folder, made| {
         build(&missing, mirror, folder, made)
     })?;
     Ok(kubelet)
 }
 
-/// Has what is not there yet made from the first mirror that gives it: in a folder that goes afterwards,
-/// since source and Go's cache take gigabytes.
-fn once_for_all_mirrors(
+/// Has what is not there yet made from the first mirror that gives it, in a folder that goes afterwards:
+/// source and Go's cache take gigabytes.
+fn prepare_missing(
     programs: &[&str],
     cache: &Path,
     make: impl Fn(&str, &Path, &Path) -> Result<()>,
@@ -87,26 +87,19 @@ fn once_for_all_mirrors(
     if programs.iter().all(|program| cache.join(program).is_file()) {
         return Ok(());
     }
-    let mut failures = Vec::new();
-    for mirror in &Mirrors::of_this_machine()?.archive {
-        let temporary = tempfile::tempdir_in(cache)?;
-        let made = temporary.path().join("made");
-        fs::create_dir(&made)?;
-        match make(mirror, temporary.path(), &made) {
-            Ok(()) => {
-                for program in programs {
-                    fs::rename(made.join(program), cache.join(program))
-                        .with_context(|| format!("{program} was not made"))?;
-                }
-                return Ok(());
-            }
-            Err(error) => failures.push(format!("{mirror} {SUITE}: {error:#}")),
-        }
-    }
-    bail!(
-        "no mirror gave {}:\n  {}",
-        programs.join(", "),
-        failures.join("\n  ")
+    Mirrors::of_this_machine()?.first_that_gives(
+        &programs.join(", "),
+        &[SUITE],
+        cache,
+        |mirror, _, folder| {
+            let made = folder.join("made");
+            fs::create_dir(&made)?;
+            make(mirror, folder, &made)?;
+            programs.iter().try_for_each(|program| {
+                fs::rename(made.join(program), cache.join(program))
+                    .with_context(|| format!("{program} was not made"))
+            })
+        },
     )
 }
 
@@ -114,13 +107,8 @@ fn fetch_store(mirror: &str, folder: &Path, made: &Path) -> Result<()> {
     let apt = PrivateApt::new(folder.join("apt"), &[(mirror, SUITE)])?;
     say(&format!("fetching {STORE_PACKAGE} from Debian {SUITE}"));
     apt.update()?;
-    process::output(
-        apt.command("apt-get")
-            .args(["download", "--quiet", STORE_PACKAGE]),
-    )?;
-    let package = entry(&apt.folder, |name| name.starts_with(STORE_PACKAGE))?;
     let unpacked = folder.join("unpacked");
-    unpack(&package, &unpacked)?;
+    unpack(&apt.download(STORE_PACKAGE, None)?, &unpacked)?;
     fs::copy(unpacked.join("usr/bin").join(STORE), made.join(STORE))?;
     Ok(())
 }

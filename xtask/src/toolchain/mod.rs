@@ -50,13 +50,10 @@ pub struct Toolchain {
 impl Toolchain {
     /// Finds the tools, or sets them up saying what is fetched and why.
     pub fn prepare(workspace: &Workspace) -> Result<Self> {
-        let cache = workspace.toolchain_cache();
-        fs::create_dir_all(&cache)
-            .with_context(|| format!("cannot make the cache folder {}", cache.display()))?;
-        let _lock = lock(&cache)?;
+        let cache = Cache::open(workspace)?;
         let compiler = Compiler::ask()?;
-        let library = rust_src::prepare(&compiler, &cache)?;
-        let linker = linker::prepare(&compiler, &cache)?;
+        let library = rust_src::prepare(&compiler, &cache.folder)?;
+        let linker = linker::prepare(&compiler, &cache.folder)?;
         Ok(Self {
             compiler,
             library,
@@ -114,13 +111,28 @@ impl Compiler {
     }
 }
 
-/// Keeps two set-ups in one cache apart; the second waits.
-fn lock(cache: &Path) -> Result<File> {
-    let path = cache.join("lock");
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    file.lock()
-        .with_context(|| format!("cannot lock {}", path.display()))?;
-    Ok(file)
+/// Where what was fetched and built is kept. Two set-ups in one are kept apart: the second waits.
+struct Cache {
+    folder: PathBuf,
+    /// Open, and with it the lock held.
+    _lock: File,
+}
+
+impl Cache {
+    fn open(workspace: &Workspace) -> Result<Self> {
+        let folder = workspace.toolchain_cache();
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make the cache folder {}", folder.display()))?;
+        let path = folder.join("lock");
+        let lock =
+            File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        lock.lock()
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(Self {
+            folder,
+            _lock: lock,
+        })
+    }
 }
 
 /// A note in the cache that something was proven for this compiler, so that the next run need not

@@ -46,6 +46,31 @@ impl Mirrors {
         Ok(mirrors)
     }
 
+    /// What `fetch` gets from the first mirror of the archive and the first of `suites` that have it: it
+    /// is called with them, and with a new folder in `above` that goes afterwards. Where none has `what`,
+    /// the error tells of each why.
+    pub fn first_that_gives<T>(
+        &self,
+        what: &str,
+        suites: &[&str],
+        above: &Path,
+        fetch: impl Fn(&str, &str, &Path) -> Result<T>,
+    ) -> Result<T> {
+        let mut failures = Vec::new();
+        for mirror in &self.archive {
+            for suite in suites {
+                // Not in the system's temporary folder, which may be small, and on another disk.
+                let temporary = tempfile::tempdir_in(above)
+                    .with_context(|| format!("cannot make a folder in {}", above.display()))?;
+                match fetch(mirror, suite, temporary.path()) {
+                    Ok(fetched) => return Ok(fetched),
+                    Err(error) => failures.push(format!("{mirror} {suite}: {error:#}")),
+                }
+            }
+        }
+        bail!("no suite gave {what}:\n  {}", failures.join("\n  "))
+    }
+
     fn of(index_targets: &str) -> Self {
         let (mut archive, mut security) = (BTreeSet::new(), BTreeSet::new());
         for line in index_targets.lines() {
@@ -152,12 +177,19 @@ impl PrivateApt {
         Ok(found)
     }
 
-    /// Downloads exactly that version of a package, verified, and tells where it is.
-    pub fn download(&self, package: &str, version: &str) -> Result<PathBuf> {
+    /// The versions that a package has here, the newest first.
+    pub fn versions(&self, package: &str) -> Result<Vec<String>> {
+        let listed = process::output(self.command("apt-cache").args(["madison", package]))?;
+        Ok(versions(&listed))
+    }
+
+    /// Downloads a package, its newest version or exactly that one, verified, and tells where it is.
+    pub fn download(&self, package: &str, version: Option<&str>) -> Result<PathBuf> {
+        let exactly = version.map_or_else(String::new, |version| format!("={version}"));
         process::output(
             self.command("apt-get")
                 .args(["download", "--quiet"])
-                .arg(format!("{package}={version}")),
+                .arg(format!("{package}{exactly}")),
         )?;
         let begin = format!("{package}_");
         fs::read_dir(&self.folder)?
@@ -170,6 +202,12 @@ impl PrivateApt {
             .map(|entry| entry.path())
             .with_context(|| format!("apt-get download left no package {package}"))
     }
+}
+
+/// Reads the versions of one package that `apt-cache madison` lists.
+fn versions(madison: &str) -> Vec<String> {
+    let column = |line: &str| Some(line.split('|').nth(1)?.trim().to_owned());
+    madison.lines().filter_map(column).collect()
 }
 
 /// Unpacks a package without installing it.
@@ -193,5 +231,43 @@ mod tests {
             security: BTreeSet::from(["http://mirror.example/debian-security/".to_owned()]),
         };
         assert_eq!(Mirrors::of(listed), expected);
+    }
+
+    #[test]
+    fn the_first_that_has_it_gives_it_and_each_says_why_not() {
+        let mirrors = Mirrors {
+            archive: BTreeSet::from(["a".to_owned(), "b".to_owned()]),
+            security: BTreeSet::new(),
+        };
+        let above = tempfile::tempdir().unwrap();
+        let asked = |given: &str| {
+            mirrors.first_that_gives(
+                "it",
+                &["new", "old"],
+                above.path(),
+                |mirror, suite, folder| {
+                    fs::write(folder.join("file"), "")?;
+                    let place = format!("{mirror} {suite}");
+                    if place == given {
+                        return Ok(place);
+                    }
+                    bail!("no")
+                },
+            )
+        };
+        assert_eq!(asked("a old").unwrap(), "a old");
+        assert_eq!(asked("b new").unwrap(), "b new");
+        let error = asked("c").unwrap_err().to_string();
+        let expected = "no suite gave it:\n  a new: no\n  a old: no\n  b new: no\n  b old: no";
+        assert_eq!(error, expected);
+        assert_eq!(fs::read_dir(above.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn versions_are_read() {
+        let madison = " containerd | 2.1.9+ds1-5 | http://mirror.example x/main amd64 Packages\n \
+                       containerd | 1.7.24~ds1-6 | http://mirror.example y/main amd64 Packages\n";
+        assert_eq!(versions(madison), ["2.1.9+ds1-5", "1.7.24~ds1-6"]);
+        assert!(versions("").is_empty());
     }
 }

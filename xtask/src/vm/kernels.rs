@@ -221,7 +221,7 @@ impl Index {
             "fetching {package} {version} ({:.1} MB) for its kernel, which is not installed",
             size as f64 / 1e6
         ));
-        let file = self.apt.download(package, version)?;
+        let file = self.apt.download(package, Some(version))?;
         let unpacked = tempfile::tempdir_in(cache)?;
         private_apt::unpack(&file, unpacked.path())?;
         let image = find_image(unpacked.path())

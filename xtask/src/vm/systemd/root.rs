@@ -159,11 +159,7 @@ fn kernel(apt: &PrivateApt, temporary: &Path, root: &Root) -> Result<()> {
     say(&format!(
         "fetching {name} (about 35 MB) for its kernel, which is not installed"
     ));
-    process::output(apt.command("apt-get").args(["download", "--quiet", name]))?;
-    let file = fs::read_dir(&apt.folder)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|ending| ending == "deb"))
-        .with_context(|| format!("apt-get download left no package {name}"))?;
+    let file = apt.download(name, None)?;
     let folder = temporary.join("kernel");
     unpack(&file, &folder)?;
     let image = find(&folder, "vmlinuz-")?.with_context(|| format!("{name} has no vmlinuz"))?;
