@@ -13,7 +13,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::mounts::{Hierarchies, Place, has_word};
+use crate::{
+    ended,
+    mounts::{Hierarchies, Place, has_word},
+};
 
 /// Controllers that the tests set or read.
 const CONTROLLERS: [&str; 4] = ["cpu", "cpuacct", "memory", "pids"];
@@ -266,10 +269,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        if let Err(error) = self.clear() {
-            eprintln!("LEFT BEHIND: {error:#}");
-            assert!(thread::panicking(), "{error:#}");
-        }
+        ended(self.clear());
     }
 }
 

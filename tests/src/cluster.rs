@@ -8,7 +8,6 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
     time::Duration,
 };
 
@@ -17,11 +16,12 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::{
     containerd::{self, Containerd},
     daemon::Daemon,
+    ended,
+    folder::Folder,
     kubelet::{self, NODE},
     wait::{self, PATIENCE},
 };
@@ -52,15 +52,13 @@ pub struct Cluster {
     /// In the order of their start.
     daemons: Vec<Daemon>,
     containerd: Option<Containerd>,
-    dir: Option<TempDir>,
+    dir: Folder,
 }
 
 impl Cluster {
     /// Starts it and waits until its node is ready.
     pub fn start() -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("limitscope-cluster-")
-            .tempdir_in("/var/tmp")?;
+        let dir = Folder::of("cluster")?;
         kubelet::hide_places(dir.path())?;
         own_network()?;
         let flags = MountFlags::empty();
@@ -70,7 +68,7 @@ impl Cluster {
         let mut cluster = Self {
             daemons: Vec::new(),
             containerd: None,
-            dir: Some(dir),
+            dir,
         };
         cluster.write_files()?;
         cluster.start_control_plane()?;
@@ -87,9 +85,7 @@ impl Cluster {
     }
 
     fn dir(&self) -> &Path {
-        self.dir
-            .as_ref()
-            .map_or(Path::new("/nonexistent"), |dir| dir.path())
+        self.dir.path()
     }
 
     /// Its node's containerd.
@@ -296,25 +292,18 @@ impl Cluster {
         }
         // It removes the pods that are left.
         self.containerd = None;
-        let Some(dir) = self.dir.take() else {
-            return Ok(());
-        };
         // The kubelet mounts its folder on itself, and its pods' volumes below.
-        let root = dir.path().join("root");
+        let root = self.dir().join("root");
         for mounted in mounts_below(&root)? {
             unmount(&mounted, UnmountFlags::DETACH)?;
         }
-        let path = dir.path().display().to_string();
-        dir.close().with_context(|| format!("removing {path}"))
+        self.dir.remove()
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if let Err(error) = self.clear() {
-            eprintln!("LEFT BEHIND: {error:#}");
-            assert!(thread::panicking(), "{error:#}");
-        }
+        ended(self.clear());
     }
 }
 

@@ -4,16 +4,16 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use tempfile::TempDir;
 
 use crate::{
     cri::{ContainerStatus, Cri, EXITED, Empty, PodId, Resources, StopContainer},
     daemon::Daemon,
+    ended,
+    folder::Folder,
     image,
     parents::Parents,
     pods,
@@ -39,7 +39,7 @@ const REMEDY: &str =
 /// stays.
 #[derive(Debug)]
 pub struct Containerd {
-    dir: Option<TempDir>,
+    dir: Folder,
     daemon: Option<Daemon>,
     pods: Vec<String>,
     parents: Parents,
@@ -66,11 +66,8 @@ impl Containerd {
 
     fn start_of(programs: Option<PathBuf>) -> Result<Self> {
         let parents = Parents::note(&["kubepods", "default", "k8s.io"])?;
-        let dir = tempfile::Builder::new()
-            .prefix("limitscope-containerd-")
-            .tempdir_in("/var/tmp")?;
         let mut containerd = Self {
-            dir: Some(dir),
+            dir: Folder::of("containerd")?,
             daemon: None,
             pods: Vec::new(),
             parents,
@@ -88,9 +85,7 @@ impl Containerd {
     }
 
     pub(crate) fn dir(&self) -> &Path {
-        self.dir
-            .as_ref()
-            .map_or(Path::new("/nonexistent"), |dir| dir.path())
+        self.dir.path()
     }
 
     /// Its socket.
@@ -242,27 +237,17 @@ impl Containerd {
             pods::remove_all(&cri)?;
         }
         self.down()?;
-        if let Some(dir) = self.dir.take() {
-            let path = dir.path().to_owned();
-            wait::until("the end of containerd's shims", PATIENCE, || {
-                Ok((!serves(&path)?).then_some(()))
-            })?;
-            wait::until("the removal of containerd's folder", PATIENCE, || {
-                let gone = fs::remove_dir_all(&path).is_ok() || !path.exists();
-                Ok(gone.then_some(()))
-            })
-            .with_context(|| path.display().to_string())?;
-        }
+        wait::until("the end of containerd's shims", PATIENCE, || {
+            Ok((!serves(self.dir())?).then_some(()))
+        })?;
+        self.dir.remove()?;
         self.parents.remove()
     }
 }
 
 impl Drop for Containerd {
     fn drop(&mut self) {
-        if let Err(error) = self.clear() {
-            eprintln!("LEFT BEHIND: {error:#}");
-            assert!(thread::panicking(), "{error:#}");
-        }
+        ended(self.clear());
     }
 }
 

@@ -2,23 +2,15 @@
 
 use std::{
     ffi::OsStr,
-    fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::{
-    daemon::Daemon,
-    image,
-    parents::Parents,
-    wait::{self, PATIENCE},
-};
+use crate::{daemon::Daemon, ended, folder::Folder, image, parents::Parents, wait};
 
 /// The image that every container of the tests is made of.
 pub const IMAGE: &str = "limitscope-test/busybox:1";
@@ -30,7 +22,7 @@ const REMEDY: &str = "install it with: apt-get install -y --no-install-recommend
 /// of it stays.
 #[derive(Debug)]
 pub struct Docker {
-    dir: Option<TempDir>,
+    dir: Folder,
     daemon: Option<Daemon>,
     parents: Parents,
 }
@@ -39,11 +31,8 @@ impl Docker {
     /// Starts a daemon without networks and imports the image.
     pub fn start() -> Result<Self> {
         let parents = Parents::note(&["docker", "kubepods"])?;
-        let dir = tempfile::Builder::new()
-            .prefix("limitscope-docker-")
-            .tempdir_in("/var/tmp")?;
         let mut docker = Self {
-            dir: Some(dir),
+            dir: Folder::of("docker")?,
             daemon: None,
             parents,
         };
@@ -53,9 +42,7 @@ impl Docker {
     }
 
     fn dir(&self) -> &Path {
-        self.dir
-            .as_ref()
-            .map_or(Path::new("/nonexistent"), |dir| dir.path())
+        self.dir.path()
     }
 
     /// The daemon's socket.
@@ -170,24 +157,13 @@ impl Docker {
             }
         }
         self.down()?;
-        if let Some(dir) = self.dir.take() {
-            let path = dir.path().display().to_string();
-            wait::until("the removal of the daemon's folder", PATIENCE, || {
-                let removed = fs::remove_dir_all(&path);
-                let gone = removed.is_ok() || !Path::new(&path).exists();
-                Ok(gone.then_some(()))
-            })
-            .with_context(|| path.clone())?;
-        }
+        self.dir.remove()?;
         self.parents.remove()
     }
 }
 
 impl Drop for Docker {
     fn drop(&mut self) {
-        if let Err(error) = self.clear() {
-            eprintln!("LEFT BEHIND: {error:#}");
-            assert!(thread::panicking(), "{error:#}");
-        }
+        ended(self.clear());
     }
 }

@@ -5,18 +5,18 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
-    thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::{
     containerd::{self, Containerd},
     daemon::Daemon,
+    ended,
+    folder::Folder,
     http::Http,
     sandbox,
     wait::{self, PATIENCE},
@@ -45,14 +45,14 @@ const SETTINGS: [(&str, &str); 6] = [
 pub struct Kubelet {
     daemon: Option<Daemon>,
     containerd: Option<Containerd>,
-    dir: Option<TempDir>,
+    dir: Folder,
     port: u16,
 }
 
 impl Kubelet {
     /// Starts both.
     pub fn start() -> Result<Self> {
-        let dir = folder()?;
+        let dir = Folder::of("kubelet")?;
         hide_places(dir.path())?;
         let containerd = Containerd::start()?;
         let socket = containerd.socket();
@@ -68,11 +68,17 @@ impl Kubelet {
                 "protectKernelDefaults: true",
                 "protectKernelDefaults: false",
             );
-        Self::with(folder()?, None, socket, &config, &[("node-ip", address)])
+        Self::with(
+            Folder::of("kubelet")?,
+            None,
+            socket,
+            &config,
+            &[("node-ip", address)],
+        )
     }
 
     fn with(
-        dir: TempDir,
+        dir: Folder,
         containerd: Option<Containerd>,
         socket: &Path,
         config: &str,
@@ -83,7 +89,7 @@ impl Kubelet {
             daemon: None,
             containerd,
             port: free_port()?,
-            dir: Some(dir),
+            dir,
         };
         let dir = kubelet.dir().to_owned();
         fs::create_dir(dir.join("manifests"))?;
@@ -119,9 +125,7 @@ impl Kubelet {
     }
 
     fn dir(&self) -> &Path {
-        self.dir
-            .as_ref()
-            .map_or(Path::new("/nonexistent"), |dir| dir.path())
+        self.dir.path()
     }
 
     /// Its containerd.
@@ -164,31 +168,17 @@ impl Kubelet {
         daemon.map_or(Ok(()), |daemon| daemon.end(PATIENCE))?;
         // It removes the pods that are left.
         self.containerd = None;
-        let Some(dir) = self.dir.take() else {
-            return Ok(());
-        };
         // The kubelet mounts its folder on itself, to share what it mounts below.
-        let root = dir.path().join("root");
+        let root = self.dir().join("root");
         while fs::metadata(&root).is_ok() && unmount(&root, UnmountFlags::DETACH).is_ok() {}
-        let path = dir.path().display().to_string();
-        dir.close().with_context(|| format!("removing {path}"))
+        self.dir.remove()
     }
 }
 
 impl Drop for Kubelet {
     fn drop(&mut self) {
-        if let Err(error) = self.clear() {
-            eprintln!("LEFT BEHIND: {error:#}");
-            assert!(thread::panicking(), "{error:#}");
-        }
+        ended(self.clear());
     }
-}
-
-fn folder() -> Result<TempDir> {
-    let folder = tempfile::Builder::new()
-        .prefix("limitscope-kubelet-")
-        .tempdir_in("/var/tmp");
-    folder.context("making the kubelet's folder")
 }
 
 /// Puts folders and files of the test over places that a kubelet and its runtime write to.

@@ -16,6 +16,7 @@ pub mod engine_api;
 pub mod events;
 pub mod explain;
 pub mod findings;
+pub mod folder;
 pub mod followed;
 pub mod go;
 pub mod histogram;
@@ -33,6 +34,7 @@ pub mod referee;
 pub mod restarts;
 pub mod rights;
 pub mod sandbox;
+pub mod sockets;
 pub mod systemd;
 pub mod throttled;
 pub mod wait;
@@ -43,6 +45,17 @@ pub mod workload;
 /// Only for what a machine cannot have (a kernel feature); a missing package is a failure.
 pub fn skip(test: &str, reason: &str) {
     println!("SKIPPED: {test}: {reason}");
+}
+
+/// The end of what a test made: fails the test if something of it stays, unless it has failed already.
+///
+/// # Panics
+/// When something stays.
+pub fn ended(cleared: anyhow::Result<()>) {
+    if let Err(error) = cleared {
+        eprintln!("LEFT BEHIND: {error:#}");
+        assert!(std::thread::panicking(), "{error:#}");
+    }
 }
 
 /// Whether the CPU is an emulated one, which does everything right and little of it in a second.

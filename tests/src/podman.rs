@@ -5,16 +5,16 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::{
     daemon::Daemon,
+    ended,
+    folder::Folder,
     image,
     parents::Parents,
     wait::{self, PATIENCE},
@@ -30,7 +30,7 @@ const REMEDY: &str =
 /// service, and fails the test if anything of it stays.
 #[derive(Debug)]
 pub struct Podman {
-    dir: Option<TempDir>,
+    dir: Folder,
     runtime: &'static str,
     service: Option<Daemon>,
     parents: Parents,
@@ -40,11 +40,8 @@ impl Podman {
     /// Imports the image and starts the service; containers run by `runtime` (`runc`, `crun`).
     pub fn start(runtime: &'static str) -> Result<Self> {
         let parents = Parents::note(&["libpod_parent"])?;
-        let dir = tempfile::Builder::new()
-            .prefix("limitscope-podman-")
-            .tempdir_in("/var/tmp")?;
         let mut podman = Self {
-            dir: Some(dir),
+            dir: Folder::of("podman")?,
             runtime,
             service: None,
             parents,
@@ -71,9 +68,7 @@ impl Podman {
     }
 
     fn dir(&self) -> &Path {
-        self.dir
-            .as_ref()
-            .map_or(Path::new("/nonexistent"), |dir| dir.path())
+        self.dir.path()
     }
 
     /// The service's socket.
@@ -190,26 +185,16 @@ impl Podman {
     fn clear(&mut self) -> Result<()> {
         self.run(["rm", "--force", "--all", "--time", "0"])?;
         self.down()?;
-        if let Some(dir) = self.dir.take() {
-            let path = dir.path().to_owned();
-            let _ = Command::new("umount")
-                .arg(path.join("root/overlay"))
-                .output();
-            wait::until("the removal of Podman's folder", PATIENCE, || {
-                let gone = fs::remove_dir_all(&path).is_ok() || !path.exists();
-                Ok(gone.then_some(()))
-            })
-            .with_context(|| path.display().to_string())?;
-        }
+        let _ = Command::new("umount")
+            .arg(self.dir().join("root/overlay"))
+            .output();
+        self.dir.remove()?;
         self.parents.remove()
     }
 }
 
 impl Drop for Podman {
     fn drop(&mut self) {
-        if let Err(error) = self.clear() {
-            eprintln!("LEFT BEHIND: {error:#}");
-            assert!(thread::panicking(), "{error:#}");
-        }
+        ended(self.clear());
     }
 }

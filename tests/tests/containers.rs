@@ -10,9 +10,9 @@ use limitscope_tests::{
     cri::{ContainerStatus, Resources},
     events::Line,
     podman::{self, Podman},
+    sockets::NOWHERE,
 };
 
-const NOWHERE: &str = "/var/tmp/limitscope-test-no-such-socket";
 const BUSY: [&str; 3] = ["sh", "-c", "while :; do :; done"];
 const TICKING: [&str; 3] = ["sh", "-c", "while :; do usleep 10000; done"];
 const HUNGRY: [&str; 4] = ["tail", "-c", "90m", "/dev/zero"];

@@ -18,9 +18,9 @@ use limitscope_tests::{
     containerd::{Containerd, NAMESPACE, Pod},
     cri::{ContainerStatus, Resources},
     events::{Events, Line},
+    sockets::NOWHERE,
 };
 
-const NOWHERE: &str = "/var/tmp/limitscope-test-no-such-socket";
 const USUAL: usize = 60;
 const AT_ONCE: usize = 10;
 /// Containers of a pod that have ended and are still there: a kubelet keeps some, too.

@@ -6,9 +6,9 @@ use limitscope_tests::{
     agent::Agent,
     containerd::{self, Containerd, NAMESPACE},
     cri::Resources,
+    sockets::NOWHERE,
 };
 
-const NOWHERE: &str = "/var/tmp/limitscope-test-no-such-socket";
 /// Containers, each with an exit code of its own.
 const COUNT: u32 = 12;
 

@@ -6,9 +6,8 @@ use limitscope_tests::{
     agent::Agent,
     containerd::{self, Containerd, NAMESPACE},
     cri::Resources,
+    sockets::NOWHERE,
 };
-
-const NOWHERE: &str = "/var/tmp/limitscope-test-no-such-socket";
 
 #[test]
 fn containers_of_an_old_runtime_have_their_names_and_ends() -> Result<()> {

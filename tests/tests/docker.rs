@@ -10,6 +10,7 @@ use limitscope_tests::{
     events::{Events, Line},
     mounts::Hierarchies,
     referee::{cpu_stat::CpuStat, kmsg::Kmsg},
+    sockets::NOWHERE,
     wait,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -304,7 +305,7 @@ fn check_degraded(agent: Agent, id: &str) -> Result<Events> {
 fn without_a_socket_ids_come_with_the_reason() -> Result<()> {
     let docker = Docker::start()?;
     let id = docker.container("lst-nosock", &[], &TICKING)?;
-    let agent = listening(Path::new("/var/tmp/limitscope-test-no-such-socket"), &[])?;
+    let agent = listening(Path::new(NOWHERE), &[])?;
     check_degraded(agent, &id)?;
     Ok(())
 }

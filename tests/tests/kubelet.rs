@@ -8,12 +8,12 @@ use limitscope_tests::{
     agent::Agent,
     events::Line,
     kubelet::{Kubelet, NODE},
+    sockets::NOWHERE,
     wait,
 };
 use serde_json::Value;
 use tempfile::TempDir;
 
-const NOWHERE: &str = "/var/tmp/limitscope-test-no-such-socket";
 /// A kubelet takes its time, more so with containers that fail again and again.
 const PATIENCE: Duration = Duration::from_mins(1);
 
