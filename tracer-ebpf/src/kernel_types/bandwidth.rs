@@ -3,9 +3,7 @@
 use crate::{
     globals::{
         CFS_B_NR_PERIODS, CFS_B_NR_THROTTLED, CFS_B_PERIOD, CFS_B_QUOTA, CFS_B_THROTTLED_LIST,
-        TG_CFS_BANDWIDTH,
     },
-    kernel_types::cfs_rq::TaskGroup,
     read::checked,
 };
 
@@ -14,12 +12,6 @@ use crate::{
 pub struct Bandwidth(pub u64);
 
 impl Bandwidth {
-    /// The group that it belongs to; it is embedded in it.
-    #[inline(always)]
-    pub fn task_group(self) -> TaskGroup {
-        TaskGroup(self.0 - u64::from(TG_CFS_BANDWIDTH.load()))
-    }
-
     /// Nanoseconds a period; `u64::MAX` is no quota (`RUNTIME_INF`).
     #[inline(always)]
     pub fn quota_ns(self) -> u64 {

@@ -162,3 +162,11 @@ impl TaskGroup {
         Cgroup(checked::read(self.0, TG_CSS.load() + CSS_CGROUP.load()))
     }
 }
+
+impl Bandwidth {
+    /// The group that it belongs to; it is embedded in it ([`TaskGroup::bandwidth`]).
+    #[inline(always)]
+    pub fn task_group(self) -> TaskGroup {
+        TaskGroup(self.0 - u64::from(TG_CFS_BANDWIDTH.load()))
+    }
+}

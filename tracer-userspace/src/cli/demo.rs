@@ -1,5 +1,6 @@
 //! `limitscope demo`: makes trouble in cgroups of its own, traces it, and shows what was seen.
 
+mod cgroup_file;
 mod limits;
 mod outcome;
 mod page;

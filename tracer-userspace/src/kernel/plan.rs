@@ -5,6 +5,7 @@ mod choice;
 mod force;
 mod ladder;
 mod needs;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -21,9 +22,9 @@ use super::kallsyms::{self, SymbolAddress};
 use super::offsets::KernelTypes;
 use crate::model::plan::{PlanSummary, SignalPlan};
 
-pub use choice::{SignalChoice, Source};
 pub use force::ForcedSource;
 pub use needs::{OOM_KILL_PROCESS, UNTHROTTLE};
+pub use source::{SignalChoice, Source};
 
 /// What the user wants.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@
 
 mod agent;
 mod finding;
+mod lines;
 mod oom;
 mod oom_context;
 mod stats;

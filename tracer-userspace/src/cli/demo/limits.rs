@@ -1,12 +1,13 @@
 //! Sets the limits of the demo's cgroups and reads the kernel's own account of what they did.
 
-use std::{fs, path::Path};
-
 use anyhow::{Context, Result};
 
 use crate::kernel::cgroup_mounts::CgroupVersion;
 
-use super::sandbox::Group;
+use super::{
+    cgroup_file::{read, write},
+    sandbox::Group,
+};
 
 /// The kernel's account of a CPU quota (`cpu.stat`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,16 +18,6 @@ pub struct CpuStat {
     pub throttled_periods: u64,
     /// Throttled time summed over CPUs, in nanoseconds.
     pub throttled_ns: u64,
-}
-
-/// Reads a file of a cgroup.
-pub fn read(file: &Path) -> Result<String> {
-    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
-}
-
-/// Writes a file of a cgroup.
-pub fn write(file: &Path, text: &str) -> Result<()> {
-    fs::write(file, text).with_context(|| format!("cannot write {text:?} to {}", file.display()))
 }
 
 impl Group {

@@ -21,7 +21,7 @@ use rustix::{
 
 use crate::kernel::cgroup_mounts::{CgroupLayout, CgroupVersion};
 
-use super::limits;
+use super::cgroup_file;
 
 /// What the names of the demo's cgroups begin with.
 const PREFIX: &str = "limitscope-demo-";
@@ -243,14 +243,14 @@ fn make_locked(dir: &Path) -> Result<File> {
 /// Gives the children of a v2 cgroup the controllers; tells which they did not have.
 fn hand_down(dir: &Path, controllers: &[&'static str]) -> Result<Vec<&'static str>> {
     let file = dir.join("cgroup.subtree_control");
-    let before = limits::read(&file)?;
+    let before = cgroup_file::read(&file)?;
     let new: Vec<_> = controllers
         .iter()
         .copied()
         .filter(|controller| !before.split_whitespace().any(|has| has == *controller))
         .collect();
     for controller in &new {
-        limits::write(&file, &format!("+{controller}")).with_context(|| {
+        cgroup_file::write(&file, &format!("+{controller}")).with_context(|| {
             format!(
                 "the cgroups below {} get no {controller} controller",
                 dir.display()
@@ -269,7 +269,7 @@ impl Group {
     /// Moves a process of the demo into it, in every hierarchy.
     pub fn add(&self, pid: u32) -> Result<()> {
         for (_, dir) in &self.dirs {
-            limits::write(&dir.join("cgroup.procs"), &pid.to_string())?;
+            cgroup_file::write(&dir.join("cgroup.procs"), &pid.to_string())?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use tracer_common::globals::Signal;
 
-use super::choice::Source;
+use super::source::Source;
 
 /// A signal that has more than one source, its short name, and they from the best to the last
 /// resort.

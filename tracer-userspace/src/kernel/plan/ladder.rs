@@ -1,7 +1,7 @@
 //! Sources of a signal from the best to the last resort, and which of them is taken.
 
-use super::choice::{SignalChoice, Source};
 use super::needs::{CONTROL_MEMBERS, OOM_KILL_PROCESS, UNTHROTTLE, function_problem};
+use super::source::{SignalChoice, Source};
 use crate::kernel::btf::{Btf, BtfError};
 use crate::kernel::host::HostFacts;
 use crate::kernel::offsets::KernelTypes;

@@ -1,16 +1,13 @@
 //! An OOM kill: who, how much of what, by which limit, at whose request.
 
-use std::fmt::Display;
 use std::io::{self, Write};
 
+use super::lines::Lines;
 use super::style::Styles;
 use super::{INDENT, name_column, oom_context, visible_name};
 use crate::model::oom::{LimitShares, OomKillEvent, OomLimit, OomProcess, VictimMemory};
 use crate::sinks::json::OomSummary;
 use crate::sinks::text::{Bytes, Nanos, Visible};
-
-/// Columns of a label.
-const LABEL: usize = 11;
 
 /// Writes the block, after the time.
 pub fn write(out: &mut Vec<u8>, styles: &Styles, event: &OomKillEvent) -> io::Result<()> {
@@ -27,7 +24,7 @@ pub fn write(out: &mut Vec<u8>, styles: &Styles, event: &OomKillEvent) -> io::Re
     writeln!(out, "{}", facts.join(", "))?;
     let summary = OomSummary(event).to_string();
     writeln!(out, "{:INDENT$}{}", "", Visible(&summary))?;
-    let mut lines = Lines { out, styles };
+    let mut lines = Lines::new(out, styles);
     victim(&mut lines, event)?;
     memory(&mut lines, &event.memory)?;
     if let Some(limit) = &event.limit {
@@ -159,22 +156,4 @@ fn shares(lines: &mut Lines<'_>, shares: &LimitShares) -> io::Result<()> {
 
 fn process(process: &OomProcess) -> String {
     format!("`{}` (pid {})", Visible(&process.command), process.pid)
-}
-
-/// The labelled lines of the block.
-pub struct Lines<'a> {
-    out: &'a mut Vec<u8>,
-    styles: &'a Styles,
-}
-
-impl Lines<'_> {
-    /// A line.
-    pub fn line(&mut self, label: &str, text: &dyn Display) -> io::Result<()> {
-        let dim = self.styles.dim;
-        writeln!(
-            self.out,
-            "{:INDENT$}{dim}{label:<LABEL$}{dim:#}  {text}",
-            ""
-        )
-    }
 }

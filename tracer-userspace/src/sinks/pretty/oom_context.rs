@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::oom::Lines;
+use super::lines::Lines;
 use crate::model::oom::OomContext;
 use crate::sinks::text::{Bytes, Nanos, Visible};
 
