@@ -18,16 +18,20 @@ use rustix::mount::{
 use serde_json::Value;
 
 use crate::{
+    command,
     containerd::{self, Containerd},
     daemon::Daemon,
     ended,
     folder::Folder,
     kubelet::{self, NODE},
+    sandbox,
     wait::{self, PATIENCE},
 };
 
 const REMEDY: &str =
     "cargo xtask test --only kubernetes builds them and names the kubelet in LIMITSCOPE_KUBELET";
+const CLIENT_REMEDY: &str =
+    "kubectl is not installed; install it with: apt-get install -y kubernetes-client";
 const PLUGINS: &str = "/usr/lib/cni";
 const PLUGINS_REMEDY: &str = "install them with: apt-get install -y containernetworking-plugins";
 
@@ -226,16 +230,7 @@ impl Cluster {
 
     /// Runs one; returns what it prints.
     pub fn kubectl(&self, args: &[&str]) -> Result<String> {
-        let output = self.command(args).output().context(
-            "kubectl is not installed; install it with: apt-get install -y kubernetes-client",
-        )?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "kubectl {args:?} ended with {}: {stderr}",
-            output.status
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        command::output(&mut self.command(args), CLIENT_REMEDY)
     }
 
     /// Has the cluster what a manifest says.
@@ -322,11 +317,7 @@ pub fn status<'p>(pod: &'p Value, container: &str) -> Option<&'p Value> {
 
 /// Leaves the network; what this thread starts from now on sees one that has only itself.
 fn own_network() -> Result<()> {
-    // SAFETY: unshare takes no memory.
-    let left = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-    if left != 0 {
-        return Err(std::io::Error::last_os_error()).context("a network namespace");
-    }
+    sandbox::leave(libc::CLONE_NEWNET).context("a network namespace")?;
     for args in [
         &["link", "set", "lo", "up"][..],
         &["address", "add", "10.0.0.1/32", "dev", "lo"],

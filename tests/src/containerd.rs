@@ -7,9 +7,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::{
+    command,
     cri::{ContainerStatus, Cri, EXITED, Empty, PodId, Resources, StopContainer},
     daemon::Daemon,
     ended,
@@ -20,6 +21,7 @@ use crate::{
     wait::{self, PATIENCE},
 };
 
+pub use image::IMAGE;
 pub use pods::{NAMESPACE, Pod};
 
 /// Names the programs of one from 1.7 on, which tells by itself what becomes of containers.
@@ -27,8 +29,6 @@ pub const NEWER: &str = "LIMITSCOPE_CONTAINERD_NEWER";
 /// Names the programs of one before 1.6, which has the CRI in its version v1alpha2 alone.
 pub const OLDER: &str = "LIMITSCOPE_CONTAINERD_OLDER";
 
-/// The image of every container.
-pub const IMAGE: &str = "localhost/limitscope-test:1";
 /// The image of the pods' own containers.
 pub const PAUSE: &str = "localhost/limitscope-pause:1";
 
@@ -156,14 +156,7 @@ impl Containerd {
             .args(["--namespace", "k8s.io"])
             .args(args)
             .stdin(Stdio::null());
-        let output = command.output().context(REMEDY)?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "{command:?} ended with {}: {stderr}",
-            output.status
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        command::output(&mut command, REMEDY)
     }
 
     fn cri(&self) -> Result<Cri> {

@@ -3,14 +3,14 @@
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{daemon::Daemon, ended, folder::Folder, image, parents::Parents, wait};
+use crate::{command, daemon::Daemon, ended, folder::Folder, image, parents::Parents, wait};
 
 /// The image that every container of the tests is made of.
 pub const IMAGE: &str = "limitscope-test/busybox:1";
@@ -104,18 +104,7 @@ impl Docker {
 
     /// Runs a `docker` command; returns what it prints.
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<String> {
-        let mut command = self.command(args);
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = command.output().context(REMEDY)?;
-        let stderr = String::from_utf8_lossy(&stderr);
-        ensure!(
-            status.success(),
-            "{command:?} ended with {status}: {stderr}"
-        );
-        Ok(String::from_utf8_lossy(&stdout).trim().to_owned())
+        command::output(&mut self.command(args), REMEDY)
     }
 
     /// Makes and starts a container in the background; returns its id.

@@ -9,13 +9,10 @@ use serde_json::{Value, json};
 
 use crate::{http::Http, image, wait};
 
+pub use image::IMAGE;
+
 /// How long an answer, or a container's end, may take: emulated engines take their time.
 const PATIENCE: Duration = Duration::from_mins(3);
-
-/// The image of every container, without its tag.
-const REPOSITORY: &str = "localhost/limitscope-test";
-/// The image as containers name it.
-pub const IMAGE: &str = "localhost/limitscope-test:1";
 
 /// An engine that listens at a socket.
 #[derive(Debug)]
@@ -31,7 +28,8 @@ impl EngineApi {
         };
         let dir = tempfile::tempdir()?;
         let layer = fs::read(image::layer(dir.path())?)?;
-        let path = format!("/images/create?fromSrc=-&repo={REPOSITORY}&tag=1");
+        let (repository, tag) = IMAGE.rsplit_once(':').context("a tag")?;
+        let path = format!("/images/create?fromSrc=-&repo={repository}&tag={tag}");
         let request = Request::post(path).header(CONTENT_TYPE, "application/x-tar");
         api.http.ask(request, layer)?;
         Ok(api)

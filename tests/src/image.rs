@@ -10,6 +10,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
+/// The name by which engines have it.
+pub const IMAGE: &str = "localhost/limitscope-test:1";
+/// What lets Podman take images that nobody has signed, as `policy.json`.
+pub const POLICY: &str = r#"{"default":[{"type":"insecureAcceptAnything"}]}"#;
+
 const REMEDY: &str = "install it with: apt-get install -y --no-install-recommends busybox-static";
 
 /// Makes the file system of the image in a folder; returns it as a tar archive.

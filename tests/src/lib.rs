@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod cgroup;
 pub mod cluster;
+pub mod command;
 pub mod containerd;
 pub mod cri;
 pub mod daemon;

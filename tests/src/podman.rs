@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::{
+    command,
     daemon::Daemon,
     ended,
     folder::Folder,
@@ -20,8 +21,7 @@ use crate::{
     wait::{self, PATIENCE},
 };
 
-/// The image of every container.
-pub const IMAGE: &str = "localhost/limitscope-test:1";
+pub use image::IMAGE;
 
 const REMEDY: &str =
     "install it with: apt-get install -y --no-install-recommends podman crun runc busybox-static";
@@ -52,8 +52,7 @@ impl Podman {
             "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
         fs::write(dir.join("containers.conf"), config)?;
         fs::write(dir.join("empty"), "")?;
-        let policy = r#"{"default":[{"type":"insecureAcceptAnything"}]}"#;
-        fs::write(dir.join("policy.json"), policy)?;
+        fs::write(dir.join("policy.json"), image::POLICY)?;
         let archive = image::archive(&dir, IMAGE, &["sh"])?;
         let policy = dir.join("policy.json").display().to_string();
         podman.run([
@@ -149,15 +148,7 @@ impl Podman {
 
     /// Runs a `podman` command; returns what it prints.
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<String> {
-        let mut command = self.command(args);
-        let output = command.output().context(REMEDY)?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "{command:?} ended with {}: {stderr}",
-            output.status
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        command::output(&mut self.command(args), REMEDY)
     }
 
     /// Makes and starts a container in the background; returns its id.

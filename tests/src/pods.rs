@@ -5,12 +5,12 @@ use std::{collections::HashMap, path::Path};
 use anyhow::Result;
 
 use crate::{
-    containerd::IMAGE,
     cri::{
         ContainerConfig, ContainerMetadata, ContainerSecurity, CreateContainer, Cri, Empty, Image,
         LinuxContainer, LinuxPod, NamespaceOption, PodConfig, PodId, PodMetadata, Pods, Resources,
         RunPod, SandboxSecurity,
     },
+    image::IMAGE,
     wait::{self, PATIENCE},
 };
 

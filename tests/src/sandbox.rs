@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::{
     fs::{Mode, OFlags},
-    mount::{MountFlags, mount},
+    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
 };
 
 use crate::cgroup::Cgroup;
@@ -30,30 +30,32 @@ pub fn mount_tmpfs(command: &mut Command, dir: &Path, size: &str) -> Result<()> 
     Ok(())
 }
 
+/// Leaves a namespace of this thread (`CLONE_NEWNS`, …) for a new one.
+pub(crate) fn leave(namespace: libc::c_int) -> io::Result<()> {
+    // SAFETY: unshare takes no memory.
+    match unsafe { libc::unshare(namespace) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Leaves the mount namespace; what this thread and its children mount from now on stays within the
 /// new one.
 pub fn make_mounts_private() -> io::Result<()> {
-    let check = |result: i32| match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    };
-    let private = libc::MS_REC | libc::MS_PRIVATE;
-    let none = std::ptr::null();
-    // SAFETY: unshare takes no memory.
-    check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
-    // SAFETY: the string is NUL-terminated and lives; a null is allowed where nothing is named.
-    check(unsafe { libc::mount(none, c"/".as_ptr(), none, private, none.cast()) })
+    leave(libc::CLONE_NEWNS)?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    Ok(mount_change(c"/", private)?)
 }
 
 fn mount_privately(dir: &CStr, options: &CStr) -> io::Result<()> {
-    let check = |result: i32| match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    };
-    let tmpfs = c"tmpfs".as_ptr();
     make_mounts_private()?;
-    // SAFETY: the strings are NUL-terminated and live.
-    check(unsafe { libc::mount(tmpfs, dir.as_ptr(), tmpfs, 0, options.as_ptr().cast()) })
+    Ok(mount(
+        c"tmpfs",
+        dir,
+        c"tmpfs",
+        MountFlags::empty(),
+        options,
+    )?)
 }
 
 /// Has the child live in a mount namespace of its own, whose /proc hides other users' processes.
@@ -80,10 +82,7 @@ pub fn own_cgroups(command: &mut Command, home: &Cgroup) -> Result<()> {
                 let file = rustix::fs::open(file, OFlags::WRONLY, Mode::empty())?;
                 rustix::io::write(&file, b"0")?;
             }
-            match libc::unshare(libc::CLONE_NEWCGROUP) {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
-            }
+            leave(libc::CLONE_NEWCGROUP)
         });
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Names, levels and ends of containers of containerd (by its CRI) and Podman, against what the
 //! engines say of them.
 
-use std::{fs, os::unix::net::UnixListener, path::Path, thread};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use limitscope_tests::{
@@ -10,7 +10,7 @@ use limitscope_tests::{
     cri::{ContainerStatus, Resources},
     events::Line,
     podman::{self, Podman},
-    sockets::NOWHERE,
+    sockets::{self, NOWHERE},
 };
 
 const BUSY: [&str; 3] = ["sh", "-c", "while :; do :; done"];
@@ -250,14 +250,7 @@ fn a_runtime_that_hangs_stalls_nothing() -> Result<()> {
     let id = containerd.container(&pod, "app", 0, &Resources::default(), &TICKING)?;
     let dir = tempfile::tempdir()?;
     let socket = dir.path().join("hanging.sock");
-    let listener = UnixListener::bind(&socket)?;
-    // It takes every call and answers none.
-    thread::spawn(move || {
-        listener
-            .incoming()
-            .map_while(Result::ok)
-            .collect::<Vec<_>>()
-    });
+    sockets::hang(&socket)?;
     let root = dir.path().join("no-files");
     fs::create_dir(&root)?;
     let root = root.to_str().context("UTF-8")?;

@@ -1,6 +1,6 @@
 //! Names, kills and throttling of real containers, against what Docker says of them.
 
-use std::{fs, os::unix::net::UnixListener, path::Path, thread, time::Duration};
+use std::{fs, os::unix::net::UnixListener, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use limitscope_tests::{
@@ -10,7 +10,7 @@ use limitscope_tests::{
     events::{Events, Line},
     mounts::Hierarchies,
     referee::{cpu_stat::CpuStat, kmsg::Kmsg},
-    sockets::NOWHERE,
+    sockets::{self, NOWHERE},
     wait,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -316,14 +316,7 @@ fn a_hanging_socket_stalls_nothing() -> Result<()> {
     let id = docker.container("lst-hang", &[], &TICKING)?;
     let dir = tempfile::tempdir()?;
     let socket = dir.path().join("hanging.sock");
-    let listener = UnixListener::bind(&socket)?;
-    // It takes every call and answers none.
-    thread::spawn(move || {
-        listener
-            .incoming()
-            .map_while(Result::ok)
-            .collect::<Vec<_>>()
-    });
+    sockets::hang(&socket)?;
     let agent = listening(&socket, &[])?;
     check_degraded(agent, &id)?;
     Ok(())

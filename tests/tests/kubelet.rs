@@ -42,7 +42,6 @@ spec:
       resources: {limits: {memory: 32Mi}}
 "#;
 
-/// `nothing` is an empty folder: no file of the host is to name the containers.
 /// An init container leaves files in memory behind, which stay charged to the pod; with them the second
 /// container reaches the pod's limit, which the kubelet sets to the sum of its containers', below its
 /// own.
@@ -70,6 +69,7 @@ spec:
       resources: {limits: {cpu: 500m, memory: 64Mi}}
 "#;
 
+/// `nothing` is an empty folder: no file of the host is to name the containers.
 fn listening(kubelet: &Kubelet, cri: &Path, nothing: &TempDir) -> Result<Agent> {
     let (url, cri) = (kubelet.url(), cri.to_str().context("UTF-8")?);
     let nothing = nothing.path().to_str().context("UTF-8")?;

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use super::Cluster;
+use crate::image;
 
 impl Cluster {
     /// Makes the agent's image of a folder with the static binary, and hands it to the node without a
@@ -17,10 +18,7 @@ impl Cluster {
         let storage = self.dir().join("images");
         fs::create_dir_all(&storage)?;
         let policy = storage.join("policy.json");
-        fs::write(
-            &policy,
-            r#"{"default":[{"type":"insecureAcceptAnything"}]}"#,
-        )?;
+        fs::write(&policy, image::POLICY)?;
         let archive = storage.join("limitscope.tar");
         let podman = |args: &[&str]| -> Result<()> {
             let mut command = Command::new("podman");

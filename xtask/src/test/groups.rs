@@ -1,7 +1,9 @@
 //! The groups of tests, and which of them a run has.
 
-/// A group of tests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+use clap::ValueEnum;
+
+/// A group of tests; they are run in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Group {
     /// Conventions, formatting, clippy and the documentation
     Lint,
@@ -84,19 +86,8 @@ impl Group {
 /// The groups to run: those asked for, or all; those that take long are in all only `with_long`.
 /// A filter is about tests, so it leaves lints out.
 pub fn chosen(only: &[Group], with_long: bool, filtered: bool) -> Vec<Group> {
-    [
-        Group::Lint,
-        Group::Unit,
-        Group::Privileged,
-        Group::Docker,
-        Group::Containers,
-        Group::Kubelet,
-        Group::Kubernetes,
-        Group::Vm,
-        Group::Systemd,
-    ]
-    .into_iter()
-    .filter(|group| match only {
+    let all = Group::value_variants().iter().copied();
+    all.filter(|group| match only {
         [] => match group {
             Group::Lint => !filtered,
             Group::Kubelet | Group::Kubernetes | Group::Vm | Group::Systemd => with_long,
@@ -145,20 +136,10 @@ mod tests {
             ("machine_locked", Group::Vm),
             ("systemd_engines", Group::Systemd),
         ] {
-            for other in [
-                Group::Lint,
-                Group::Unit,
-                Group::Privileged,
-                Group::Docker,
-                Group::Containers,
-                Group::Kubelet,
-                Group::Kubernetes,
-                Group::Vm,
-                Group::Systemd,
-            ] {
+            for other in Group::value_variants() {
                 assert_eq!(
                     other.has_test_file(file),
-                    other == group,
+                    *other == group,
                     "{file} {other:?}"
                 );
             }
