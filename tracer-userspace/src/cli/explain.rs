@@ -142,11 +142,10 @@ fn around(cgroup: &str, args: &ExplainArgs) -> Result<Around> {
     let pids = cpu.as_ref().or(memory.as_ref());
     let pids = pids.map_or_else(Vec::new, |files| files.processes_below(cgroup, CONSIDERED));
     let mut inspector = Inspector::default();
-    let quota = cpu_limit.as_ref().map(|limit| limit.cpus);
     let processes = inspector
         .busiest_first(pids, PROCESSES)
         .into_iter()
-        .filter_map(|pid| inspector.inspect(pid, quota).ok())
+        .filter_map(|pid| inspector.inspect(pid, cpu_limit.as_ref()).ok())
         .collect();
     Ok(Around {
         memory_limit: memory.as_ref().and_then(|files| files.memory_limit(cgroup)),

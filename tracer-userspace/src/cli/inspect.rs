@@ -36,7 +36,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
             .as_ref()
             .zip(path)
             .and_then(|(files, path)| files.cpu_limit(&path));
-        match inspector.inspect(pid, limit.map(|limit| limit.cpus)) {
+        match inspector.inspect(pid, limit.as_ref()) {
             Ok(facts) => {
                 if args.json {
                     runtime::write_json(&mut out, &facts)?;

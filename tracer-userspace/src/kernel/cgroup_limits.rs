@@ -13,17 +13,22 @@ impl ControllerFiles {
     /// The smallest CPU limit of the cgroup at `path` and those above it; `None` where none of them
     /// has one.
     pub fn cpu_limit(&self, path: &str) -> Option<CpuLimit> {
-        let own = Path::new(path);
-        own.ancestors()
+        let in_cpus =
+            |(quota_us, period_us, _): (u64, u64, u64)| quota_us as f64 / period_us as f64;
+        let own_cpus = self.quota(path).map(in_cpus);
+        Path::new(path)
+            .ancestors()
             .filter_map(|level| {
                 let level = level.to_str()?;
-                let (quota_us, period_us, burst_us) = self.quota(level)?;
+                let quota = self.quota(level)?;
+                let (quota_us, period_us, burst_us) = quota;
                 Some(CpuLimit {
-                    cpus: quota_us as f64 / period_us as f64,
+                    cpus: in_cpus(quota),
                     quota_us,
                     period_us,
                     burst_us,
                     own: level == path,
+                    own_cpus,
                     cgroup: level.to_owned(),
                 })
             })
@@ -184,6 +189,13 @@ mod tests {
         assert_eq!(
             (one.cpus, one.own, one.cgroup.as_str()),
             (1.5, false, "/pod")
+        );
+        assert_eq!(one.own_cpus, None);
+        write(root.path(), "pod/three/cpu.max", "180000 100000\n");
+        let three = files.cpu_limit("/pod/three").unwrap();
+        assert_eq!(
+            (three.cpus, three.own, three.own_cpus),
+            (1.5, false, Some(1.8))
         );
         let two = files.cpu_limit("/pod/two").unwrap();
         assert_eq!((two.cpus, two.own, two.burst_us), (1.0, true, 5000));

@@ -13,6 +13,8 @@ pub struct CpuLimit {
     pub burst_us: u64,
     /// Whether it is the cgroup's own and not that of one above it.
     pub own: bool,
+    /// The cgroup's own limit in CPUs, where it has one: what a program sees that looks no further.
+    pub own_cpus: Option<f64>,
     /// Path of the cgroup that it is set on.
     pub cgroup: String,
 }

@@ -355,7 +355,7 @@ impl Watched {
         Request {
             key: owner,
             cgroups: cgroups.collect(),
-            quota_cpus: interval.cpu_limit.map(|limit| limit.cpus),
+            cpu_limit: interval.cpu_limit.cloned(),
             first: self.processes.is_none(),
         }
     }

@@ -173,7 +173,9 @@ pub fn look(
                 variable: view.variable("GOMAXPROCS"),
                 debug: view.variable("GODEBUG"),
                 cpus_allowed: view.cpus_allowed,
-                quota_cpus: view.quota_cpus,
+                // It reads the limit of its own cgroup and of none above it (`FindCPU` in
+                // internal/runtime/cgroup), and so does automaxprocs.
+                quota_cpus: view.own_quota_cpus,
             },
             &why,
         ),

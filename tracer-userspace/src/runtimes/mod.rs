@@ -15,7 +15,7 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use crate::model::runtime::ProcessFacts;
+use crate::model::{limits::CpuLimit, runtime::ProcessFacts};
 use elf::Elf;
 use go::GoProgram;
 pub use process::ProcessError;
@@ -45,18 +45,18 @@ impl Default for Inspector {
 }
 
 impl Inspector {
-    /// Looks into a process, by its id in the PID namespace of this process's `/proc`. `quota_cpus`
+    /// Looks into a process, by its id in the PID namespace of this process's `/proc`. `limit`
     /// is the CPU limit that holds for it, if there is one.
     pub fn inspect(
         &mut self,
         pid: u32,
-        quota_cpus: Option<f64>,
+        limit: Option<&CpuLimit>,
     ) -> Result<ProcessFacts, ProcessError> {
         let process = Process::open(pid)?;
         let command = process.read("comm")?;
         let mut missing = Vec::new();
         let image = process.image();
-        let view = View::of(&process, quota_cpus, &mut missing);
+        let view = View::of(&process, limit, &mut missing);
         let mut runtimes = Vec::new();
         match image {
             Ok(image) => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::process::{MOST_THREADS, Process, ProcessError};
-use crate::model::process_status;
+use crate::model::{limits::CpuLimit, process_status};
 
 /// Variables of the environment that say how much a runtime uses. No other is kept.
 const VARIABLES: &[&str] = &[
@@ -49,12 +49,14 @@ pub struct View {
     pub memory_held_bytes: Option<u64>,
     /// The CPU limit of its cgroup and those above it, in CPUs.
     pub quota_cpus: Option<f64>,
+    /// That of its cgroup alone.
+    pub own_quota_cpus: Option<f64>,
     variables: HashMap<String, String>,
 }
 
 impl View {
     /// Looks at a process. What may not be read is told in `missing`.
-    pub fn of(process: &Process, quota_cpus: Option<f64>, missing: &mut Vec<String>) -> Self {
+    pub fn of(process: &Process, limit: Option<&CpuLimit>, missing: &mut Vec<String>) -> Self {
         let mut or_missing = |result: Result<Vec<String>, ProcessError>| {
             result.unwrap_or_else(|error| {
                 missing.push(error.to_string());
@@ -72,7 +74,8 @@ impl View {
             libraries: maps.into_iter().collect(),
             cpus_allowed: cpus_allowed(&status),
             memory_held_bytes: process_status::held_bytes(&String::from_utf8_lossy(&status)),
-            quota_cpus,
+            quota_cpus: limit.map(|limit| limit.cpus),
+            own_quota_cpus: limit.and_then(|limit| limit.own_cpus),
             variables: chosen(environment),
         }
     }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::model::{
     finding::{Confidence, Evidence, Finding, FindingKind},
+    limits::CpuLimit,
     runtime::Language,
 };
 
@@ -86,15 +87,19 @@ fn finding(case: &UnderLimit<'_>, pool: &Pool<'_>, wait_own_ns: u64) -> Finding 
         },
         summary,
         evidence,
-        recommendation: recommendation(pool, fitting),
+        recommendation: recommendation(pool, fitting, case.limit),
     }
 }
 
 /// What to set, ready to be pasted.
-fn recommendation(pool: &Pool<'_>, fitting: u64) -> String {
+fn recommendation(pool: &Pool<'_>, fitting: u64, limit: &CpuLimit) -> String {
     match pool.runtime.language {
         Language::Go => {
             let way = match &pool.runtime.go {
+                _ if !limit.own => {
+                    "or give the container a CPU limit of its own: neither Go nor automaxprocs sees \
+                     one above it"
+                }
                 Some(go) if go.container_aware => {
                     "Go takes the limit into account by itself unless GOMAXPROCS is set or changed: \
                      remove what sets it"

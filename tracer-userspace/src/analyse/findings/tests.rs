@@ -57,6 +57,7 @@ impl Case {
                 period_us: 100_000,
                 burst_us: 0,
                 own: true,
+                own_cpus: Some(limit),
                 cgroup: "/x".into(),
             }),
             memory_limit: None,

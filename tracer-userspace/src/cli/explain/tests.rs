@@ -24,6 +24,7 @@ fn the_page_has_everything_in_its_place() {
             period_us: 100_000,
             burst_us: 0,
             own: true,
+            own_cpus: Some(0.5),
             cgroup: "/docker/4f".into(),
         }),
         memory_limit: Some(64 << 20),

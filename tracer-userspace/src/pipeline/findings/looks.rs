@@ -14,7 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     kernel::cgroup_files::ControllerFiles,
-    model::{identity::CgroupKey, runtime::ProcessFacts},
+    model::{identity::CgroupKey, limits::CpuLimit, runtime::ProcessFacts},
     runtimes::Inspector,
 };
 
@@ -39,7 +39,7 @@ pub struct Request {
     /// The paths of its cgroups: its processes are listed only when it is its turn.
     pub cgroups: Vec<String>,
     /// Its CPU limit, if there is one.
-    pub quota_cpus: Option<f64>,
+    pub cpu_limit: Option<CpuLimit>,
     /// Whether nothing is known of it yet, which has precedence.
     pub first: bool,
 }
@@ -126,9 +126,10 @@ impl Worker {
             pids.extend(self.files.processes(cgroup.as_bytes(), left));
         }
         let busiest = self.inspector.busiest(pids, MOST_INSPECTED);
+        let limit = request.cpu_limit.as_ref();
         let facts = busiest.into_iter();
         facts
-            .filter_map(|pid| self.inspector.inspect(pid, request.quota_cpus).ok())
+            .filter_map(|pid| self.inspector.inspect(pid, limit).ok())
             .collect()
     }
 }
@@ -230,7 +231,7 @@ mod tests {
         let request = |id, first| Request {
             key: CgroupKey::new(1, id),
             cgroups: Vec::new(),
-            quota_cpus: None,
+            cpu_limit: None,
             first,
         };
         let mut queue = Queue::default();
@@ -261,7 +262,7 @@ mod tests {
         assert!(looks.ask(Request {
             key,
             cgroups: vec!["/no such cgroup".into()],
-            quota_cpus: None,
+            cpu_limit: None,
             first: true,
         }));
         let look = answers.blocking_recv().unwrap();

@@ -54,7 +54,10 @@ pub fn gomaxprocs(inputs: &Inputs<'_>, why: &str) -> Fact<u64> {
         let value = inputs
             .quota_cpus
             .map_or(cpus, |quota| (quota.ceil() as u64).max(2).min(cpus));
-        let note = format!("{} takes the CPU limit into account", inputs.version);
+        let note = format!(
+            "{} takes the CPU limit of its own cgroup into account",
+            inputs.version
+        );
         return estimate(value, Basis::Defaults, note);
     }
     let note = format!(

@@ -8,6 +8,7 @@ fn below(cpus_used: f64) -> Case {
     case.stats.throttle.periods = 0;
     if let Some(limit) = &mut case.limit {
         limit.own = false;
+        limit.own_cpus = None;
         limit.cgroup = "/pod".into();
     }
     case
@@ -22,6 +23,11 @@ fn who_is_held_up_by_others_is_told_nothing_of_its_own() {
     let burns = below(0.9).go(16, Basis::RuntimeVariable, None);
     let found = burns.found();
     assert_eq!(burns.kinds(), [FindingKind::CpuOversubscription]);
+    let advice = &found[0].recommendation;
+    assert!(
+        advice.ends_with("neither Go nor automaxprocs sees one above it"),
+        "{advice}"
+    );
     assert!(
         found[0]
             .summary
