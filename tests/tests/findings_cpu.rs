@@ -217,6 +217,13 @@ fn a_limit_above_counts() -> Result<()> {
         "compute 16 30000",
     )?;
     assert_eq!(kinds(&events, &container), ["cpu_oversubscription"]);
+    // No version of Go looks at it by itself.
+    let found = begun(&events, &container);
+    let text = found.only()?.text("finding.recommendation")?;
+    ensure!(
+        text.starts_with("set GOMAXPROCS=1 in") && !text.contains("1.25"),
+        "{text}"
+    );
     Ok(())
 }
 

@@ -149,6 +149,18 @@ fn a_limit_above_is_not_followed_by_go() -> Result<()> {
         let program = Program::start_in(&container, &built, &[])?;
         check(&format!("{name}, in a pod"), &program, cpus)?;
     }
+    // An estimate follows the same rule, there and where the limit is its own.
+    for (form, procs) in [("limits-stripped", LIMIT_CPUS), ("stripped", cpus)] {
+        let built = go::without(&oldest(form)?, &go::TELLING)?;
+        for (cgroup, procs) in [
+            (&container, cpus),
+            (&limited("own", LIMIT_CPUS as f64)?, procs),
+        ] {
+            let program = Program::start_in(cgroup, &built, &[])?;
+            assert_eq!(program.said["gomaxprocs"], procs, "{form}");
+            check_go(&program, false).with_context(|| form.to_owned())?;
+        }
+    }
     Ok(())
 }
 
