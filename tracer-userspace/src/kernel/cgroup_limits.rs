@@ -1,51 +1,54 @@
 //! What limits a cgroup, what its memory consists of, and who is in it.
 
-use std::{fs, path::Path};
+use std::fs;
 
-use super::cgroup_files::{ControllerFiles, UNLIMITED_V1};
+use super::cgroup_files::{ControllerFiles, UNLIMITED_V1, contents};
 use super::cgroup_mounts::CgroupVersion;
+use super::limit_memo::LimitMemo;
 use crate::model::limits::{CpuLimit, MemorySample};
 
 /// Most cgroups below another one that are looked into.
 const MOST_BELOW: usize = 256;
 
+/// A quota of running time a period, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Quota {
+    pub quota_us: u64,
+    pub period_us: u64,
+    /// What may be saved up from period to period.
+    pub burst_us: u64,
+}
+
+impl Quota {
+    /// Quota divided by period.
+    pub fn cpus(self) -> f64 {
+        self.quota_us as f64 / self.period_us as f64
+    }
+}
+
 impl ControllerFiles {
     /// The smallest CPU limit of the cgroup at `path` and those above it; `None` where none of them
     /// has one.
     pub fn cpu_limit(&self, path: &str) -> Option<CpuLimit> {
-        let in_cpus =
-            |(quota_us, period_us, _): (u64, u64, u64)| quota_us as f64 / period_us as f64;
-        let own_cpus = self.quota(path).map(in_cpus);
-        Path::new(path)
-            .ancestors()
-            .filter_map(|level| {
-                let level = level.to_str()?;
-                let quota = self.quota(level)?;
-                let (quota_us, period_us, burst_us) = quota;
-                Some(CpuLimit {
-                    cpus: in_cpus(quota),
-                    quota_us,
-                    period_us,
-                    burst_us,
-                    own: level == path,
-                    own_cpus,
-                    cgroup: level.to_owned(),
-                })
-            })
-            .min_by(|one, other| one.cpus.total_cmp(&other.cpus))
+        LimitMemo::new(self).cpu_limit(path)
     }
 
-    /// Quota, period and burst in microseconds.
-    fn quota(&self, path: &str) -> Option<(u64, u64, u64)> {
+    /// The smallest memory limit in bytes of the cgroup at `path` and those above it.
+    pub fn memory_limit(&self, path: &str) -> Option<u64> {
+        LimitMemo::new(self).memory_limit(path)
+    }
+
+    /// The quota of the cgroup itself.
+    pub(super) fn quota(&self, path: &str) -> Option<Quota> {
         let directory = self.directory(path.as_bytes())?;
-        let text = |name: &str| fs::read_to_string(directory.join(name)).ok();
+        let text = |name: &str| contents(&directory.join(name)).ok();
         let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
-        let (quota, period, burst) = match self.version() {
+        let (quota_us, period_us, burst) = match self.version() {
             CgroupVersion::V2 => {
                 let both = text("cpu.max")?;
                 let (quota, period) = both.trim().split_once(' ')?;
-                let burst = number("cpu.max.burst");
-                (quota.parse().ok()?, period.parse().ok()?, burst)
+                let quota = quota.parse().ok()?;
+                (quota, period.parse().ok()?, number("cpu.max.burst"))
             }
             // No quota is -1 there, which is no number of this kind.
             CgroupVersion::V1 => (
@@ -54,7 +57,22 @@ impl ControllerFiles {
                 number("cpu.cfs_burst_us"),
             ),
         };
-        (period > 0).then_some((quota, period, burst.unwrap_or(0)))
+        (period_us > 0).then_some(Quota {
+            quota_us,
+            period_us,
+            burst_us: burst.unwrap_or(0),
+        })
+    }
+
+    /// The memory limit of the cgroup itself in bytes.
+    pub(super) fn own_memory_limit(&self, path: &str) -> Option<u64> {
+        let name = match self.version() {
+            CgroupVersion::V2 => "memory.max",
+            CgroupVersion::V1 => "memory.limit_in_bytes",
+        };
+        let file = self.directory(path.as_bytes())?.join(name);
+        let limit = contents(&file).ok()?.trim().parse().ok();
+        limit.filter(|limit| *limit < UNLIMITED_V1)
     }
 
     /// What the memory of the cgroup and those below it consists of now; `at_ns` is left 0.
@@ -62,7 +80,7 @@ impl ControllerFiles {
         let directory = self.directory(path.as_bytes())?;
         let v2 = self.version() == CgroupVersion::V2;
         let number = |name: &str| -> Option<u64> {
-            let text = fs::read_to_string(directory.join(name)).ok()?;
+            let text = contents(&directory.join(name)).ok()?;
             text.trim().parse().ok()
         };
         let current = number(if v2 {
@@ -70,7 +88,7 @@ impl ControllerFiles {
         } else {
             "memory.usage_in_bytes"
         })?;
-        let stat = fs::read_to_string(directory.join("memory.stat")).ok()?;
+        let stat = contents(&directory.join("memory.stat")).ok()?;
         // In v1 the sums that include the cgroups below begin with `total_`.
         let prefix = if v2 { "" } else { "total_" };
         let of = |name: &str| {
@@ -94,23 +112,6 @@ impl ControllerFiles {
             },
             page_tables_bytes: of("pagetables"),
         })
-    }
-
-    /// The smallest memory limit in bytes of the cgroup at `path` and those above it.
-    pub fn memory_limit(&self, path: &str) -> Option<u64> {
-        let name = match self.version() {
-            CgroupVersion::V2 => "memory.max",
-            CgroupVersion::V1 => "memory.limit_in_bytes",
-        };
-        Path::new(path)
-            .ancestors()
-            .filter_map(|level| {
-                let directory = self.directory(level.as_os_str().as_encoded_bytes())?;
-                let text = fs::read_to_string(directory.join(name)).ok()?;
-                text.trim().parse().ok()
-            })
-            .filter(|limit| *limit < UNLIMITED_V1)
-            .min()
     }
 
     /// Processes in the cgroup and those below it, at most `most`.
@@ -153,6 +154,8 @@ impl ControllerFiles {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::kernel::cgroup_mounts::{CgroupMount, Hierarchy};
 

@@ -8,6 +8,7 @@ pub mod cgroup_mounts;
 pub mod grants;
 pub mod host;
 pub mod kallsyms;
+pub mod limit_memo;
 pub mod loader;
 pub mod mapped;
 pub mod memory_bounds;

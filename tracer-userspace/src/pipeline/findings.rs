@@ -3,19 +3,19 @@
 
 mod at_a_kill;
 mod looks;
+mod samples;
 
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
 };
 
-use super::containers::Files;
 use crate::{
     analyse::findings::{
         Observation, Thresholds, history::MemoryHistory, noisy_neighbour, tracker::Tracker,
     },
     identity::index::CgroupIndex,
-    kernel::process_memory,
+    kernel::{limit_memo::LimitMemo, process_memory},
     model::{
         finding::FindingEvent,
         identity::{CgroupKey, Level, SharedIdentity},
@@ -56,6 +56,8 @@ struct Watched {
     container: SharedIdentity,
     history: MemoryHistory,
     memory_limit: Option<u64>,
+    /// Whether it had a CPU limit when it last did something.
+    has_cpu_limit: bool,
     tracker: Tracker,
     /// What its processes told last; `None` before somebody looked.
     processes: Option<Vec<ProcessFacts>>,
@@ -113,43 +115,13 @@ impl Findings {
         self.unwatched.len() as u64
     }
 
-    /// Takes a sample of the memory of every container that has a limit.
-    pub fn sample(&mut self, index: &CgroupIndex, files: &Files, hierarchy: u32, now_ns: u64) {
-        self.unwatched.clear();
-        let Some(memory) = &files.memory else { return };
-        for (key, container) in index.live_owners() {
-            if key.hierarchy != hierarchy || !is_watched(container.level) {
-                continue;
-            }
-            let room = self.watched.len() < MOST_WATCHED || self.watched.contains_key(&key);
-            let limit = memory.memory_limit(&container.cgroup_path);
-            if limit.is_some() && !room {
-                self.unwatched.insert(key);
-            }
-            let Some(limit) = limit.filter(|_| room) else {
-                if let Some(watched) = self.watched.get_mut(&key) {
-                    watched.memory_limit = None;
-                }
-                continue;
-            };
-            let Some(mut sample) = memory.memory_sample(&container.cgroup_path) else {
-                continue;
-            };
-            sample.at_ns = now_ns;
-            let watched = self.watched.entry(key).or_default();
-            watched.container = container;
-            watched.memory_limit = Some(limit);
-            watched.history.add(sample);
-        }
-    }
-
     /// Judges what a container did in an interval.
     pub fn observe(
         &mut self,
         owner: CgroupKey,
         stats: &ContainerStats,
         index: &CgroupIndex,
-        files: &Files,
+        limits: &mut Option<LimitMemo<'_>>,
         now_ns: u64,
     ) -> Vec<FindingEvent> {
         let too_short = stats.interval_ns < self.shortest_ns;
@@ -160,11 +132,15 @@ impl Findings {
         if !index.is_live(owner) {
             return Vec::new();
         }
+        let idle =
+            stats.sched == SchedStats::default() && stats.throttle == ThrottleStats::default();
         let path = &stats.container.cgroup_path;
-        let cpu_limit = files.cpu.as_ref().and_then(|files| files.cpu_limit(path));
+        let mut cpu_limit = || limits.as_mut()?.cpu_limit(path);
+        // Which there is matters only to those that use CPU time.
+        let known = if idle { None } else { cpu_limit() };
         if !self.watched.contains_key(&owner) {
             // Without any limit only its neighbours can be what is wrong.
-            let matters = cpu_limit.is_some() || waits_for_others(stats, &self.thresholds);
+            let matters = known.is_some() || waits_for_others(stats, &self.thresholds);
             if !matters {
                 return Vec::new();
             }
@@ -177,20 +153,24 @@ impl Findings {
         let watched = self.watched.entry(owner).or_default();
         watched.container = stats.container.clone();
         watched.judged = true;
+        if !idle {
+            watched.has_cpu_limit = known.is_some();
+        }
         let interval = Interval {
             stats,
-            cpu_limit: cpu_limit.as_ref(),
+            cpu_limit: known.as_ref(),
             ended_ns: now_ns,
         };
         if watched.wants_look(interval, self.inspect_again_ns)
             && let Some(looks) = &self.looks
-            && looks.ask(watched.request(owner, interval, index))
+            && let limit = if idle { cpu_limit() } else { known.clone() }
+            && looks.ask(watched.request(owner, limit, index))
         {
             watched.asked_at_ns = Some(now_ns);
             watched.awaited = true;
             watched.put_off = Some(Box::new(PutOff {
                 stats: stats.clone(),
-                cpu_limit,
+                cpu_limit: known,
                 ended_ns: now_ns,
             }));
         } else {
@@ -237,7 +217,7 @@ impl Findings {
             processes: watched.processes.as_deref(),
         };
         let events = (watched.tracker).observe(&observation, &self.thresholds, interval.ended_ns);
-        let limited = interval.cpu_limit.is_some() || watched.memory_limit.is_some();
+        let limited = watched.has_cpu_limit || watched.memory_limit.is_some();
         if !limited && watched.tracker.is_at_rest() {
             self.watched.remove(&owner);
         }
@@ -249,7 +229,7 @@ impl Findings {
     pub fn observe_idle(
         &mut self,
         index: &CgroupIndex,
-        files: &Files,
+        limits: &mut Option<LimitMemo<'_>>,
         interval_ns: u64,
         now_ns: u64,
     ) -> Vec<FindingEvent> {
@@ -275,7 +255,7 @@ impl Findings {
                 histograms: IntervalHistograms::default(),
                 neighbours: Vec::new(),
             };
-            events.extend(self.observe(key, &nothing, index, files, now_ns));
+            events.extend(self.observe(key, &nothing, index, limits, now_ns));
             if let Some(watched) = self.watched.get_mut(&key) {
                 watched.judged = false;
             }
@@ -347,7 +327,7 @@ impl Watched {
         !self.awaited && self.asked_at_ns.is_none_or(|at| since(at) >= patience)
     }
 
-    fn request(&self, owner: CgroupKey, interval: Interval<'_>, index: &CgroupIndex) -> Request {
+    fn request(&self, owner: CgroupKey, limit: Option<CpuLimit>, index: &CgroupIndex) -> Request {
         // Nested cgroups included.
         let cgroups = (index.members(owner))
             .filter(|member| index.is_live(*member))
@@ -355,7 +335,7 @@ impl Watched {
         Request {
             key: owner,
             cgroups: cgroups.collect(),
-            cpu_limit: interval.cpu_limit.cloned(),
+            cpu_limit: limit,
             first: self.processes.is_none(),
         }
     }

@@ -5,6 +5,8 @@ mod cgroups;
 mod findings;
 mod lives;
 
+use std::collections::HashSet;
+
 use rustix::time::ClockId;
 use tracer_common::globals::Signal;
 use tracing::debug;
@@ -166,7 +168,7 @@ impl Pipeline {
         self.slots.read_neighbours(&self.tracer);
         self.containers.start(&self.index, &self.files);
         self.interval_began_ns = now;
-        self.sample_memory(now);
+        self.sample_memory(&HashSet::new(), now);
         self.agent(AgentPhase::Start, now, outputs)?;
         outputs.beat();
         outputs.flush()

@@ -1,11 +1,12 @@
 //! What is wrong with containers, told beside what they did.
 
-use std::io;
+use std::{collections::HashSet, io};
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Outputs, Pipeline};
 use crate::{
+    kernel::limit_memo::LimitMemo,
     model::{
         event::EventBody, finding::FindingEvent, identity::CgroupKey, oom::OomKillEvent,
         stats::ContainerStats,
@@ -34,10 +35,10 @@ impl Pipeline {
         }
     }
 
-    /// Takes a sample of everybody's memory.
-    pub(super) fn sample_memory(&mut self, now: u64) {
-        self.findings
-            .sample(&self.index, &self.files, self.slot_hierarchy, now);
+    /// Takes a sample of everybody's memory. `active` are those that did something.
+    pub(super) fn sample_memory(&mut self, active: &HashSet<CgroupKey>, now: u64) {
+        let hierarchy = self.slot_hierarchy;
+        (self.findings).sample(&self.index, &self.files, hierarchy, active, now);
     }
 
     /// Writes what containers did, and what follows from it.
@@ -48,18 +49,19 @@ impl Pipeline {
         now: u64,
         outputs: &mut Outputs,
     ) -> Result<(), Closed> {
-        self.sample_memory(now);
+        let active = all.iter().map(|(owner, _)| *owner).collect();
+        self.sample_memory(&active, now);
+        let files = self.files.cpu.clone();
+        let mut limits = files.as_ref().map(LimitMemo::new);
         for (owner, stats) in all {
-            let found = self
-                .findings
-                .observe(owner, &stats, &self.index, &self.files, now);
+            let found = (self.findings).observe(owner, &stats, &self.index, &mut limits, now);
             outputs.account(&stats, now);
             self.put(now, EventBody::ContainerStats(Box::new(stats)), outputs)?;
             self.tell_findings(found, now, outputs)?;
         }
         let idle = self
             .findings
-            .observe_idle(&self.index, &self.files, interval_ns, now);
+            .observe_idle(&self.index, &mut limits, interval_ns, now);
         self.tell_findings(idle, now, outputs)
     }
 
