@@ -240,6 +240,25 @@ fn what_is_given_back_is_no_leak() -> Result<()> {
     Ok(())
 }
 
+/// A small Go program that comes and goes beside what fills the container has nothing to do with it.
+#[test]
+fn a_helper_that_has_gone_is_told_nothing_of() -> Result<()> {
+    let built = go::build(FOLDER, "static", &[])?;
+    let cgroup = Cgroup::new("helper")?;
+    cgroup.set_memory_limit(64 * MIB)?;
+    let mut holder = Workload::start_in(&cgroup, &["anon", "--mib", "40"])?;
+    holder.run()?;
+    let helper = Program::start::<&str>(&built, &[], &[])?;
+    cgroup.add(helper.pid())?;
+    let agent = Agent::start(&["--interval", "500ms"])?;
+    thread::sleep(Duration::from_secs(2));
+    drop(helper);
+    thread::sleep(Duration::from_secs(3));
+    let events = agent.stop()?.events;
+    assert_eq!(kinds(&events, &cgroup), [""; 0]);
+    Ok(())
+}
+
 /// A Go program that holds half of the limit and does not know it.
 #[test]
 fn a_missing_gomemlimit_is_told() -> Result<()> {

@@ -203,27 +203,18 @@ fn bursts_are_told_as_the_kernel_counts_them() -> Result<()> {
     Ok(())
 }
 
-/// The quota of the pod counts, also where the container has none.
+/// A Go program with many Ps that sleeps, beside one thread that uses the limit up: the limit is too low,
+/// and nothing is too wide.
 #[test]
-fn a_limit_above_counts() -> Result<()> {
-    let pod = Cgroup::new("above")?;
-    pod.set_cpu_quota(Some(100_000), 100_000)?;
-    pod.prefer()?;
-    let container = pod.child("inner")?;
-    let (events, _) = compute(
-        FOLDER,
-        &container,
-        &[("GOMAXPROCS", "16")],
-        "compute 16 30000",
-    )?;
-    assert_eq!(kinds(&events, &container), ["cpu_oversubscription"]);
-    // No version of Go looks at it by itself.
-    let found = begun(&events, &container);
-    let text = found.only()?.text("finding.recommendation")?;
-    ensure!(
-        text.starts_with("set GOMAXPROCS=1 in") && !text.contains("1.25"),
-        "{text}"
-    );
+fn an_idle_pool_is_not_what_burns() -> Result<()> {
+    let cgroup = Cgroup::new("beside")?;
+    cgroup.set_cpu_quota(Some(20_000), 100_000)?;
+    let mut spinner = Workload::start_in(&cgroup, &["spin", "--threads", "1", "--ms", "60000"])?;
+    spinner.go()?;
+    let wide = [("GOMAXPROCS", "16")];
+    let (events, said) = compute(FOLDER, &cgroup, &wide, "block 1 30000")?;
+    assert_eq!(said["gomaxprocs"], 16);
+    assert_eq!(kinds(&events, &cgroup), ["cpu_limit_too_low"]);
     Ok(())
 }
 

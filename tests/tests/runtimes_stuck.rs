@@ -45,7 +45,7 @@ fn a_disk_that_does_not_answer_holds_up_nothing_else() -> Result<()> {
     let agent = Agent::start(&["--interval", "1s"])?;
     let awaited = |line: &Line| line.value["agent.findings.looks_awaited"].as_u64();
     agent.wait_for("a look that hangs", |line| awaited(line) >= Some(1))?;
-    // Where it hangs nobody else is looked into either; everything that needs no look goes on.
+    // Nobody else is looked into meanwhile; everything that needs no look goes on.
     let from = agent.heard();
     agent.wait_from(from, "throttling meanwhile", PATIENCE, |line| {
         line.kind() == "cpu_throttle" && line.cgroup() == other.path()
@@ -58,8 +58,12 @@ fn a_disk_that_does_not_answer_holds_up_nothing_else() -> Result<()> {
         })?;
         ensure!(awaited(&line) >= Some(1), "{}", line.value);
     }
-    let told = agent.events();
-    let known = kinds(&told, &stuck);
+    // After a while it is given up, and others are looked into.
+    let patience = 2 * PATIENCE;
+    agent.wait_for_within("the finding of another", patience, |line| {
+        line.cgroup() == other.path() && line.value["finding.kind"] == "cpu_limit_too_low"
+    })?;
+    let known = kinds(&agent.events(), &stuck);
     ensure!(
         !known.iter().any(|kind| kind.starts_with("cpu_")),
         "{known:?}: nobody knows its threads"

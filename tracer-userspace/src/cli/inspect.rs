@@ -84,6 +84,8 @@ mod tests {
     fn what_could_not_be_read_is_no_answer() {
         let mut facts = ProcessFacts {
             pid: 7,
+            start_ticks: 9,
+            cpu_share: None,
             command: "server".to_owned(),
             threads: 1,
             cpus_allowed: Some(2),

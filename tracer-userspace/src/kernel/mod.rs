@@ -19,5 +19,6 @@ pub mod plan;
 pub mod privileges;
 pub mod problems;
 pub mod process_memory;
+pub mod process_times;
 pub mod rings;
 pub mod trial;

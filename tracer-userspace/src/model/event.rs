@@ -167,7 +167,7 @@ pub struct AgentEvent {
     pub names: NameCounts,
     /// Containers whose limits and memory nobody watches, since too many have some.
     pub unwatched: u64,
-    /// Containers for which looks into their processes are asked for and not yet done.
+    /// Containers whose processes were to be looked into an interval ago or longer, and have not been.
     pub looks_awaited: u64,
     /// Its own cost; none at the start.
     pub cost: Option<AgentCost>,

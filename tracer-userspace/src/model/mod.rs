@@ -8,6 +8,7 @@ pub mod identity;
 pub mod limits;
 pub mod oom;
 pub mod plan;
+pub mod process_stat;
 pub mod process_status;
 pub mod runtime;
 pub mod stats;

@@ -166,10 +166,15 @@ pub struct Runtime {
 }
 
 /// What is told by one process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProcessFacts {
     /// Process id, as this process sees it.
     pub pid: u32,
+    /// When it began, in clock ticks since boot, which tells it from others of its number.
+    pub start_ticks: u64,
+    /// Its share of the CPU time that its container's busiest processes have used lately; `None` where
+    /// nobody measured it, or none of them has used any.
+    pub cpu_share: Option<f64>,
     /// Its command name.
     pub command: String,
     /// Its threads, at the reading.

@@ -2,39 +2,35 @@
 //! tell; and puts to an OOM kill what the minutes before it say.
 
 mod at_a_kill;
+mod context;
 mod looks;
+mod processes;
 mod samples;
+mod watched;
 
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
 };
 
+use tracing::warn;
+
 use crate::{
-    analyse::findings::{
-        Observation, Thresholds, history::MemoryHistory, noisy_neighbour, tracker::Tracker,
-    },
-    identity::index::CgroupIndex,
-    kernel::{limit_memo::LimitMemo, process_memory},
+    analyse::findings::{Observation, Part, Thresholds, history::MemoryHistory, noisy_neighbour},
     model::{
         finding::FindingEvent,
-        identity::{CgroupKey, Level, SharedIdentity},
-        limits::{CpuLimit, MemorySample},
-        runtime::ProcessFacts,
+        identity::{CgroupKey, Level},
         stats::{ContainerStats, IntervalHistograms, SchedStats, ThrottleStats},
     },
 };
-use looks::Request;
+pub use context::Context;
 pub use looks::{Look, Looks};
+use watched::{Interval, PutOff, Watched};
 
 /// Most containers whose memory is kept over time: 3 KiB each.
 const MOST_WATCHED: usize = 2048;
 /// A process is looked into again after this time at the latest.
 const INSPECT_AGAIN: Duration = Duration::from_secs(30);
-/// Where only memory is the reason, so many times later: a memory limit does not change often.
-const CALM: u64 = 10;
-/// Share of the memory limit from which on processes are looked into for it.
-const LARGE: f64 = 0.4;
 
 /// Everything that is watched.
 pub struct Findings {
@@ -49,50 +45,6 @@ pub struct Findings {
     unwatched: HashSet<CgroupKey>,
     /// Intervals shorter than this, as the last one of a run, are judged by nobody.
     shortest_ns: u64,
-}
-
-#[derive(Default)]
-struct Watched {
-    container: SharedIdentity,
-    history: MemoryHistory,
-    memory_limit: Option<u64>,
-    /// Whether it had a CPU limit when it last did something.
-    has_cpu_limit: bool,
-    tracker: Tracker,
-    /// What its processes told last; `None` before somebody looked.
-    processes: Option<Vec<ProcessFacts>>,
-    asked_at_ns: Option<u64>,
-    /// Whether the last look that was asked for is still to come.
-    awaited: bool,
-    /// The interval that is judged when the look comes that it needs.
-    put_off: Option<Box<PutOff>>,
-    /// Whether it had an interval of its own since the last look.
-    judged: bool,
-}
-
-/// An interval that is to be judged.
-#[derive(Clone, Copy)]
-struct Interval<'a> {
-    stats: &'a ContainerStats,
-    cpu_limit: Option<&'a CpuLimit>,
-    ended_ns: u64,
-}
-
-/// The same, kept until it is.
-struct PutOff {
-    stats: ContainerStats,
-    cpu_limit: Option<CpuLimit>,
-    ended_ns: u64,
-}
-
-impl PutOff {
-    const fn interval(&self) -> Interval<'_> {
-        Interval {
-            stats: &self.stats,
-            cpu_limit: self.cpu_limit.as_ref(),
-            ended_ns: self.ended_ns,
-        }
-    }
 }
 
 impl Findings {
@@ -120,8 +72,7 @@ impl Findings {
         &mut self,
         owner: CgroupKey,
         stats: &ContainerStats,
-        index: &CgroupIndex,
-        limits: &mut Option<LimitMemo<'_>>,
+        context: &mut Context<'_>,
         now_ns: u64,
     ) -> Vec<FindingEvent> {
         let too_short = stats.interval_ns < self.shortest_ns;
@@ -129,15 +80,14 @@ impl Findings {
             return Vec::new();
         }
         // What a container did last is told after its end, which ended its findings.
-        if !index.is_live(owner) {
+        if !context.index.is_live(owner) {
             return Vec::new();
         }
         let idle =
             stats.sched == SchedStats::default() && stats.throttle == ThrottleStats::default();
         let path = &stats.container.cgroup_path;
-        let mut cpu_limit = || limits.as_mut()?.cpu_limit(path);
         // Which there is matters only to those that use CPU time.
-        let known = if idle { None } else { cpu_limit() };
+        let known = if idle { None } else { context.cpu_limit(path) };
         if !self.watched.contains_key(&owner) {
             // Without any limit only its neighbours can be what is wrong.
             let matters = known.is_some() || waits_for_others(stats, &self.thresholds);
@@ -149,7 +99,6 @@ impl Findings {
                 return Vec::new();
             }
         }
-        let mut events = self.settle(owner);
         let watched = self.watched.entry(owner).or_default();
         watched.container = stats.container.clone();
         watched.judged = true;
@@ -159,23 +108,36 @@ impl Findings {
         let interval = Interval {
             stats,
             cpu_limit: known.as_ref(),
+            limit_cpus_used: known.as_ref().and_then(|limit| context.used_below(limit)),
             ended_ns: now_ns,
         };
-        if watched.wants_look(interval, self.inspect_again_ns)
-            && let Some(looks) = &self.looks
-            && let limit = if idle { cpu_limit() } else { known.clone() }
-            && looks.ask(watched.request(owner, limit, index))
-        {
-            watched.asked_at_ns = Some(now_ns);
-            watched.awaited = true;
-            watched.put_off = Some(Box::new(PutOff {
-                stats: stats.clone(),
-                cpu_limit: known,
-                ended_ns: now_ns,
-            }));
-        } else {
-            events.extend(self.judge(owner, interval));
+        let mut events = self.judge(owner, Part::Kernel, interval);
+        let Some(watched) = self.watched.get_mut(&owner) else {
+            return events;
+        };
+        let wanted =
+            context.wants(&stats.container) && watched.wants_look(interval, self.inspect_again_ns);
+        if wanted && let Some(looks) = &self.looks {
+            let limit = if idle {
+                context.cpu_limit(path)
+            } else {
+                known.clone()
+            };
+            if looks.ask(watched.request(owner, limit, context.index)) {
+                watched.asked_at_ns = Some(now_ns);
+                watched.awaited = true;
+                watched.put_off = Some(Box::new(PutOff {
+                    stats: stats.clone(),
+                    limit_cpus_used: interval.limit_cpus_used,
+                    cpu_limit: known,
+                    ended_ns: now_ns,
+                }));
+                return events;
+            }
+            warn!("processes are looked into no more: the thread that did so has ended");
+            self.looks = None;
         }
+        events.extend(self.judge(owner, Part::Processes, interval));
         events
     }
 
@@ -184,41 +146,71 @@ impl Findings {
         // One that is gone needs none.
         let watched = self.watched.get_mut(&look.key)?;
         watched.awaited = false;
-        if look.processes.is_some() {
-            watched.processes = look.processes;
+        match look.processes {
+            Some(processes) => watched.processes.put(processes),
+            // To be tried again.
+            None => watched.asked_at_ns = None,
         }
-        let put_off = watched.put_off.take()?;
-        Some((put_off.ended_ns, self.judge(look.key, put_off.interval())))
+        self.settle(look.key)
     }
 
-    /// Judges what waits for a look, by what is known without it.
-    fn settle(&mut self, owner: CgroupKey) -> Vec<FindingEvent> {
-        let watched = self.watched.get_mut(&owner);
-        let put_off = watched.and_then(|watched| watched.put_off.take());
-        put_off.map_or_else(Vec::new, |put_off| self.judge(owner, put_off.interval()))
+    /// Judges by what is known without it all that still waits for a look: before the next interval has
+    /// anything to say. Returns when each interval ended, too.
+    pub fn settle_all(&mut self) -> Vec<(u64, Vec<FindingEvent>)> {
+        let waiting =
+            |(key, watched): (&CgroupKey, &Watched)| watched.put_off.is_some().then_some(*key);
+        let mut keys: Vec<CgroupKey> = self.watched.iter().filter_map(waiting).collect();
+        keys.sort_by_key(|key| (key.hierarchy, key.id));
+        self.replace_hanging();
+        keys.into_iter()
+            .filter_map(|key| self.settle(key))
+            .collect()
     }
 
-    fn judge(&mut self, owner: CgroupKey, interval: Interval<'_>) -> Vec<FindingEvent> {
+    fn settle(&mut self, owner: CgroupKey) -> Option<(u64, Vec<FindingEvent>)> {
+        let put_off = self.watched.get_mut(&owner)?.put_off.take()?;
+        let events = self.judge(owner, Part::Processes, put_off.interval());
+        Some((put_off.ended_ns, events))
+    }
+
+    /// A look that does not end costs one container its looks, and not all of them theirs.
+    fn replace_hanging(&mut self) {
+        let hanging = self.looks.as_mut().and_then(Looks::replace_hanging);
+        let Some(hanging) = hanging else { return };
+        for (key, watched) in &mut self.watched {
+            if *key == hanging {
+                let path = &watched.container.cgroup_path;
+                warn!("a look into the processes of {path} does not end: is a disk away?");
+            } else if watched.awaited {
+                watched.awaited = false;
+                watched.asked_at_ns = None;
+            }
+        }
+    }
+
+    fn judge(&mut self, owner: CgroupKey, part: Part, interval: Interval<'_>) -> Vec<FindingEvent> {
         let Some(watched) = self.watched.get_mut(&owner) else {
             return Vec::new();
         };
-        if watched.is_large() {
-            // Who holds it now; the rest of what they told changes seldom.
-            for process in watched.processes.iter_mut().flatten() {
-                let now = process_memory::of(process.pid);
-                process.memory_held_bytes = now.map(|memory| memory.bytes);
+        if part == Part::Processes {
+            let memory = watched.is_large();
+            if watched.processes.measure(memory) {
+                // Others may have come in their place.
+                watched.asked_at_ns = None;
             }
         }
         let observation = Observation {
             stats: interval.stats,
             cpu_limit: interval.cpu_limit,
+            limit_cpus_used: interval.limit_cpus_used,
             memory_limit: watched.memory_limit,
             history: &watched.history,
-            processes: watched.processes.as_deref(),
+            processes: watched.processes.facts(),
         };
-        let events = (watched.tracker).observe(&observation, &self.thresholds, interval.ended_ns);
+        let ended_ns = interval.ended_ns;
+        let events = (watched.tracker).observe(part, &observation, &self.thresholds, ended_ns);
         let limited = watched.has_cpu_limit || watched.memory_limit.is_some();
-        if !limited && watched.tracker.is_at_rest() {
+        if part == Part::Processes && !limited && watched.tracker.is_at_rest() {
             self.watched.remove(&owner);
         }
         events
@@ -228,8 +220,7 @@ impl Findings {
     /// held of them may hold no more.
     pub fn observe_idle(
         &mut self,
-        index: &CgroupIndex,
-        limits: &mut Option<LimitMemo<'_>>,
+        context: &mut Context<'_>,
         interval_ns: u64,
         now_ns: u64,
     ) -> Vec<FindingEvent> {
@@ -240,7 +231,7 @@ impl Findings {
         for (key, watched) in &mut self.watched {
             let judged = std::mem::take(&mut watched.judged);
             let matters = watched.memory_limit.is_some() || !watched.tracker.is_at_rest();
-            if !judged && matters && index.is_live(*key) {
+            if !judged && matters && context.index.is_live(*key) {
                 idle.push((*key, watched.container.clone()));
             }
         }
@@ -255,7 +246,7 @@ impl Findings {
                 histograms: IntervalHistograms::default(),
                 neighbours: Vec::new(),
             };
-            events.extend(self.observe(key, &nothing, index, limits, now_ns));
+            events.extend(self.observe(key, &nothing, context, now_ns));
             if let Some(watched) = self.watched.get_mut(&key) {
                 watched.judged = false;
             }
@@ -288,17 +279,18 @@ impl Findings {
         self.looks = Some(looks);
     }
 
-    /// The run is about to end: nothing is put off any more, and what was is judged.
-    pub fn stop_looking(&mut self) -> Vec<FindingEvent> {
+    /// The run is about to end: nothing is put off any more.
+    pub fn stop_looking(&mut self) {
         self.looks = None;
-        let keys: Vec<CgroupKey> = self.watched.keys().copied().collect();
-        keys.into_iter().flat_map(|key| self.settle(key)).collect()
     }
 
-    /// Containers for which looks into their processes are still to come.
-    pub fn looks_awaited(&self) -> u64 {
-        let awaited = self.watched.values().filter(|watched| watched.awaited);
-        awaited.count() as u64
+    /// Containers for which looks into their processes are still to come that were asked for before the
+    /// interval's end, `now_ns`.
+    pub fn looks_awaited(&self, now_ns: u64) -> u64 {
+        let is_late = |watched: &&Watched| {
+            watched.awaited && watched.asked_at_ns.is_some_and(|at| at < now_ns)
+        };
+        self.watched.values().filter(is_late).count() as u64
     }
 
     /// The run is over: everything that holds ends.
@@ -308,43 +300,6 @@ impl Findings {
         keys.into_iter()
             .flat_map(|key| self.removed(key, now_ns))
             .collect()
-    }
-}
-
-impl Watched {
-    /// Whether it is time for a look into its processes.
-    fn wants_look(&self, interval: Interval<'_>, again_ns: u64) -> bool {
-        let known = self.processes.as_ref().is_some_and(|all| !all.is_empty());
-        let patience = if is_at_its_limit(interval.stats, interval.cpu_limit) {
-            again_ns
-        } else if self.is_large() || known {
-            // What is known of processes must not outlive them.
-            again_ns.saturating_mul(CALM)
-        } else {
-            return false;
-        };
-        let since = |at| interval.ended_ns.saturating_sub(at);
-        !self.awaited && self.asked_at_ns.is_none_or(|at| since(at) >= patience)
-    }
-
-    fn request(&self, owner: CgroupKey, limit: Option<CpuLimit>, index: &CgroupIndex) -> Request {
-        // Nested cgroups included.
-        let cgroups = (index.members(owner))
-            .filter(|member| index.is_live(*member))
-            .filter_map(|member| Some(index.identity(member)?.cgroup_path.clone()));
-        Request {
-            key: owner,
-            cgroups: cgroups.collect(),
-            cpu_limit: limit,
-            first: self.processes.is_none(),
-        }
-    }
-
-    /// Whether memory is used to a good part, so that what the processes know of the limit matters.
-    fn is_large(&self) -> bool {
-        let held = self.history.last().map_or(0, MemorySample::held_bytes);
-        let limit = self.memory_limit;
-        limit.is_some_and(|limit| held as f64 >= limit as f64 * LARGE)
     }
 }
 
@@ -358,17 +313,10 @@ fn waits_for_others(stats: &ContainerStats, thresholds: &Thresholds) -> bool {
     let observation = Observation {
         stats,
         cpu_limit: None,
+        limit_cpus_used: None,
         memory_limit: None,
         history: &MemoryHistory::default(),
         processes: None,
     };
     noisy_neighbour::may_hold(&observation, thresholds)
-}
-
-/// Whether the CPU limit bites or may soon, so that a look into the processes is worth its cost.
-fn is_at_its_limit(stats: &ContainerStats, limit: Option<&CpuLimit>) -> bool {
-    let used = stats.sched.cpu_time_ns as f64 / stats.interval_ns.max(1) as f64;
-    limit.is_some_and(|limit| used >= limit.cpus / 2.0)
-        || stats.throttle.throttled_periods > 0
-        || stats.throttle.frozen_ns.is_some_and(|ns| ns > 0)
 }

@@ -194,7 +194,10 @@ pub async fn run<F: Future<Output = ()>>(
     if closed {
         info!("nobody reads the output any more");
     } else {
-        // What the kernel has sent until now belongs to the run.
+        // What the kernel has sent until now belongs to the run, and so does what was seen.
+        while let Ok(look) = looks.try_recv() {
+            let _ = pipeline.looked(look, &mut outputs);
+        }
         let _ = drain(
             &mut pipeline,
             &mut events,

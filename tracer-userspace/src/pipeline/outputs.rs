@@ -172,6 +172,11 @@ impl Outputs {
         self.seq
     }
 
+    /// The containers that are wanted; all without one.
+    pub const fn filter(&self) -> Option<&ContainerFilter> {
+        self.container.as_ref()
+    }
+
     /// Remembers that a container of the filter was there.
     fn note_match(&mut self, identity: Option<&Identity>) {
         if let (Some(filter), Some(identity)) = (&self.container, identity) {

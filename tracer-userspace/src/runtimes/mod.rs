@@ -74,8 +74,11 @@ impl Inspector {
             Err(error @ (ProcessError::Gone(_) | ProcessError::NoProgram(_))) => return Err(error),
             Err(error) => missing.push(error.to_string()),
         }
+        let times = process.times().ok_or(ProcessError::Gone(pid))?;
         Ok(ProcessFacts {
             pid,
+            start_ticks: times.start_ticks,
+            cpu_share: None,
             command: String::from_utf8_lossy(&command).trim_end().to_owned(),
             threads: view.threads.len() as u64,
             cpus_allowed: view.cpus_allowed,
@@ -97,7 +100,7 @@ impl Inspector {
     pub fn busiest_first(&self, pids: Vec<u32>, most: usize) -> Vec<u32> {
         let mut used: Vec<(u64, u32)> = pids
             .into_iter()
-            .filter_map(|pid| Some((Process::open(pid).ok()?.cpu_ticks()?, pid)))
+            .filter_map(|pid| Some((Process::open(pid).ok()?.times()?.cpu_ticks, pid)))
             .collect();
         used.sort_unstable_by(|one, other| other.cmp(one));
         used.into_iter().take(most).map(|(_, pid)| pid).collect()

@@ -13,6 +13,7 @@ use std::{
     os::unix::fs::{FileExt, MetadataExt},
 };
 
+use crate::model::process_stat::{self, ProcessTimes};
 use rustix::{
     fs::{Mode, OFlags, open, openat, readlinkat},
     io::Errno,
@@ -173,7 +174,7 @@ impl Process {
             what: "stat",
             error: "it has not the form that it should have".to_owned(),
         };
-        let fields = stat_fields(&stat).ok_or_else(malformed)?;
+        let fields = process_stat::fields(&stat).ok_or_else(malformed)?;
         // Numbers as in proc_pid_stat(5): 22 starttime, 26 startcode, 28 startstack, 48 arg_start.
         let field = |number: usize| fields.get(number - 3).copied().ok_or_else(malformed);
         Ok(Image {
@@ -189,11 +190,9 @@ impl Process {
         })
     }
 
-    /// CPU time that it has used, in clock ticks.
-    pub fn cpu_ticks(&self) -> Option<u64> {
-        let fields = stat_fields(&self.read("stat").ok()?)?;
-        // 14 utime, 15 stime.
-        Some(fields.get(11)? + fields.get(12)?)
+    /// When it began, and the CPU time that it has used.
+    pub fn times(&self) -> Option<ProcessTimes> {
+        process_stat::times(&self.read("stat").ok()?)
     }
 
     /// Name of its program's file, without the path; `None` where it may not be read.
@@ -327,19 +326,6 @@ fn other_failure(pid: u32, what: &'static str, error: &std::io::Error) -> Proces
         what,
         error: error.to_string(),
     }
-}
-
-/// The numbers of `/proc/PID/stat` from the fourth field on, with a 0 for the state, which is the
-/// third. The name before them may hold anything, so they begin behind its last parenthesis.
-fn stat_fields(stat: &[u8]) -> Option<Vec<u64>> {
-    let text = String::from_utf8_lossy(stat);
-    let (_, rest) = text.rsplit_once(") ")?;
-    let number = |word: &str| {
-        word.parse::<u64>()
-            .or_else(|_| word.parse::<i64>().map(i64::cast_unsigned))
-            .unwrap_or(0)
-    };
-    Some(rest.split_whitespace().map(number).collect())
 }
 
 #[cfg(test)]

@@ -175,6 +175,8 @@ mod tests {
     fn sample() -> ProcessFacts {
         ProcessFacts {
             pid: 7,
+            start_ticks: 9,
+            cpu_share: None,
             command: "ser\u{1b}ver".into(),
             threads: 3,
             cpus_allowed: Some(16),

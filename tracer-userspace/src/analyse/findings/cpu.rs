@@ -10,6 +10,9 @@ use crate::model::{
 
 /// Share of a limit above it that a container has to use for the limit's effects to be of its doing.
 const OWN_PART: f64 = 0.5;
+/// Share of the CPU time of a container's processes from which on one is at work: a wide pool beside it
+/// that does nothing has nothing to do with how the limit is used.
+const PART: f64 = 0.25;
 
 /// An interval of a container that has a CPU limit.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +59,18 @@ impl<'a> UnderLimit<'a> {
         })
     }
 
-    /// Share of the limit that is used.
+    /// Share of the limit that is used by all that it holds for.
+    pub fn limit_used(&self) -> f64 {
+        self.limit_cpus_used() / self.limit.cpus
+    }
+
+    /// CPUs that all that it holds for used.
+    pub fn limit_cpus_used(&self) -> f64 {
+        let all = self.observation.limit_cpus_used;
+        all.map_or(self.cpus_used, |all| all.max(self.cpus_used))
+    }
+
+    /// Share of the limit that is used by this container.
     pub fn used(&self) -> f64 {
         self.cpus_used / self.limit.cpus
     }
@@ -75,12 +89,8 @@ impl<'a> UnderLimit<'a> {
             words::percent(self.frozen())
         );
         let lasted = self.burn().map_or_else(String::new, |burn| {
-            let (lasted, period) = (burn.mean_ns(), self.limit.period_us * 1_000);
-            format!(
-                "; the quota was gone after {} of each {}",
-                words::milliseconds(lasted),
-                words::milliseconds(period)
-            )
+            let lasted = words::milliseconds(burn.mean_ns());
+            format!("; where the quota was used up it had lasted {lasted}")
         });
         if self.throttled > self.frozen() {
             let periods = words::percent(self.throttled);
@@ -168,7 +178,8 @@ fn frozen_ratio(observation: &Observation<'_>) -> f64 {
 }
 
 fn widest_pool(processes: &[ProcessFacts]) -> Option<Pool<'_>> {
-    let runtimes = processes.iter().flat_map(|process| {
+    let works = |process: &&ProcessFacts| process.cpu_share.is_none_or(|share| share >= PART);
+    let runtimes = processes.iter().filter(works).flat_map(|process| {
         let runtimes = process.runtimes.iter();
         runtimes.map(move |runtime| (process, runtime))
     });

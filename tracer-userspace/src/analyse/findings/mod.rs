@@ -42,6 +42,8 @@ pub struct Observation<'a> {
     pub stats: &'a ContainerStats,
     /// The smallest CPU limit that holds for it.
     pub cpu_limit: Option<&'a CpuLimit>,
+    /// CPUs that everything below the cgroup with that limit used, where that is not its own.
+    pub limit_cpus_used: Option<f64>,
     /// Its memory limit in bytes.
     pub memory_limit: Option<u64>,
     /// Its memory over the last minutes.
@@ -65,21 +67,32 @@ pub enum Verdict {
 struct Rule {
     kind: FindingKind,
     judge: fn(&Observation<'_>, &Thresholds) -> Verdict,
+    /// Whether it takes what processes tell.
+    asks: bool,
     /// Intervals in a row to begin.
     begin_after: u32,
     /// Intervals in a row to end.
     end_after: u32,
 }
 
+/// Which rules are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Those that take what the kernel tells alone.
+    Kernel,
+    /// Those that take what processes tell, too.
+    Processes,
+}
+
 /// All rules. Those that look at a single interval must hold in two: one burst is no state.
 const RULES: [Rule; 9] = [
-    rule(
+    asking(
         FindingKind::CpuOversubscription,
         cpu_oversubscription::judge,
         2,
     ),
-    rule(FindingKind::CpuLimitTooLow, cpu_limit_too_low::judge, 2),
-    rule(
+    asking(FindingKind::CpuLimitTooLow, cpu_limit_too_low::judge, 2),
+    asking(
         FindingKind::CpuLimitQuotaPeriodMismatch,
         quota_period::judge,
         2,
@@ -88,7 +101,7 @@ const RULES: [Rule; 9] = [
     rule(FindingKind::MemoryNearLimit, memory_near_limit::judge, 1),
     rule(FindingKind::MemoryLeakSuspected, memory_leak::judge, 1),
     rule(FindingKind::MemorySpike, memory_spike::judge, 1),
-    rule(
+    asking(
         FindingKind::GomemlimitMissingOrAboveLimit,
         gomemlimit::judge,
         2,
@@ -104,8 +117,20 @@ const fn rule(
     Rule {
         kind,
         judge,
+        asks: false,
         begin_after,
         end_after: 3,
+    }
+}
+
+const fn asking(
+    kind: FindingKind,
+    judge: fn(&Observation<'_>, &Thresholds) -> Verdict,
+    begin_after: u32,
+) -> Rule {
+    Rule {
+        asks: true,
+        ..rule(kind, judge, begin_after)
     }
 }
 

@@ -61,11 +61,11 @@ fn finding(case: &UnderLimit<'_>) -> Finding {
         severity: Severity::Warning,
         confidence: Confidence::Medium,
         summary: format!(
-            "{} although it used only {} of its limit of {}: its work comes in bursts larger \
-             than {} ms, the quota of a period of {} ms",
-            case.harm(),
+            "it used only {} of its limit of {}, and yet {}: its work comes in bursts larger than \
+             {} ms, the quota of a period of {} ms",
             words::percent(case.used()),
             words::in_cpus(limit.cpus),
+            case.harm(),
             words::cpus(limit.quota_us as f64 / 1000.0),
             words::cpus(limit.period_us as f64 / 1000.0),
         ),

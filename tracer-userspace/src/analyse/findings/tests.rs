@@ -24,6 +24,7 @@ const MIB: u64 = 1 << 20;
 struct Case {
     stats: ContainerStats,
     limit: Option<CpuLimit>,
+    limit_cpus_used: Option<f64>,
     memory_limit: Option<u64>,
     history: MemoryHistory,
     /// `None` where nobody has looked.
@@ -60,6 +61,7 @@ impl Case {
                 own_cpus: Some(limit),
                 cgroup: "/x".into(),
             }),
+            limit_cpus_used: None,
             memory_limit: None,
             history: MemoryHistory::default(),
             processes: Some(Vec::new()),
@@ -85,6 +87,8 @@ impl Case {
     fn go(mut self, procs: u64, basis: Basis, memory_limit: Option<u64>) -> Self {
         self.processes = Some(vec![ProcessFacts {
             pid: 7,
+            start_ticks: 9,
+            cpu_share: None,
             command: "server".into(),
             threads: procs + 4,
             cpus_allowed: Some(16),
@@ -113,6 +117,7 @@ impl Case {
         Observation {
             stats: &self.stats,
             cpu_limit: self.limit.as_ref(),
+            limit_cpus_used: self.limit_cpus_used,
             memory_limit: self.memory_limit,
             history: &self.history,
             processes: self.processes.as_deref(),
@@ -137,6 +142,20 @@ impl Case {
 
     fn kinds(&self) -> Vec<FindingKind> {
         self.found().iter().map(|finding| finding.kind).collect()
+    }
+}
+
+/// A wide pool that does nothing beside what uses the limit up.
+#[test]
+fn only_who_is_at_work_is_too_wide() {
+    let with_share = |share| {
+        let mut case = Case::cpu(0.98, 1.0, 10, 0.4).go(16, Basis::RuntimeVariable, None);
+        case.process().cpu_share = share;
+        case.kinds()
+    };
+    assert_eq!(with_share(Some(0.01)), [FindingKind::CpuLimitTooLow]);
+    for share in [None, Some(0.3), Some(1.0)] {
+        assert_eq!(with_share(share), [FindingKind::CpuOversubscription]);
     }
 }
 
@@ -277,7 +296,12 @@ fn findings_begin_and_end_and_do_not_flap() {
     ];
     for (second, case) in series.into_iter().enumerate() {
         let now = (second as u64 + 1) * SECOND;
-        for event in tracker.observe(&case.observation(), &Thresholds::default(), now) {
+        for event in tracker.observe(
+            Part::Processes,
+            &case.observation(),
+            &Thresholds::default(),
+            now,
+        ) {
             told.push((second, event.phase, event.lasted_ns));
         }
     }
@@ -287,8 +311,18 @@ fn findings_begin_and_end_and_do_not_flap() {
     ];
     assert_eq!(told, expected);
     assert!(tracker.is_at_rest());
-    tracker.observe(&bad.observation(), &Thresholds::default(), 1);
-    tracker.observe(&bad.observation(), &Thresholds::default(), 2);
+    tracker.observe(
+        Part::Processes,
+        &bad.observation(),
+        &Thresholds::default(),
+        1,
+    );
+    tracker.observe(
+        Part::Processes,
+        &bad.observation(),
+        &Thresholds::default(),
+        2,
+    );
     assert_eq!(tracker.end(&bad.stats.container, 9)[0].lasted_ns, Some(7));
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Observation, RULES, Thresholds, Verdict};
+use super::{Observation, Part, RULES, Thresholds, Verdict};
 use crate::model::{
     finding::{Finding, FindingEvent, FindingKind, FindingPhase},
     identity::SharedIdentity,
@@ -26,16 +26,18 @@ struct State {
 }
 
 impl Tracker {
-    /// Judges an interval that ended at `now_ns`, and tells what began and ended.
+    /// Judges an interval that ended at `now_ns` by some of the rules, and tells what began and ended.
     pub fn observe(
         &mut self,
+        part: Part,
         observation: &Observation<'_>,
         thresholds: &Thresholds,
         now_ns: u64,
     ) -> Vec<FindingEvent> {
         let container = &observation.stats.container;
         let mut events = Vec::new();
-        for rule in &RULES {
+        let asks = part == Part::Processes;
+        for rule in RULES.iter().filter(|rule| rule.asks == asks) {
             let verdict = (rule.judge)(observation, thresholds);
             if verdict == Verdict::Clear && !self.states.contains_key(&rule.kind) {
                 continue;

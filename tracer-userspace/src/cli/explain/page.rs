@@ -124,7 +124,11 @@ impl Page {
                     .saturating_sub(seen.wait_own_ns)
                     .saturating_sub(seen.wait_others_ns),
             ),
-            ("throttled", seen.throttled_wait_ns),
+            (
+                "its own limit",
+                seen.throttled_wait_ns.saturating_sub(seen.ancestor_wait_ns),
+            ),
+            ("a limit above it", seen.ancestor_wait_ns),
         ] {
             let share = part as f64 * 100.0 / all.max(1) as f64;
             self.line(
@@ -187,6 +191,12 @@ impl Page {
         if seen.findings.is_empty() {
             self.0.push_str("  none\n");
         }
+        if seen.look_awaited {
+            self.0.push_str(
+                "  its processes have not been looked into yet: what follows from their threads is \
+                 not known\n",
+            );
+        }
         for finding in &seen.findings {
             let _ = writeln!(
                 self.0,
@@ -220,7 +230,9 @@ impl Page {
             let _ = writeln!(self.0, "  {}. {}", number + 1, Visible(step));
         }
         if steps.is_empty() {
-            let why = if around.cpu_limit.is_none() && around.memory_limit.is_none() {
+            let why = if seen.look_awaited {
+                "trace for longer (--duration 2m): its processes have not been looked into yet"
+            } else if around.cpu_limit.is_none() && around.memory_limit.is_none() {
                 "it has no limit to be measured against"
             } else {
                 "nothing to set; trace for longer, or while it is slow (--duration 2m)"

@@ -26,6 +26,8 @@ pub struct Seen {
     pub neighbours: BTreeMap<String, u64>,
     /// Throttled part of the wait in nanoseconds.
     pub throttled_wait_ns: u64,
+    /// The part of it that a quota above its own made, in nanoseconds.
+    pub ancestor_wait_ns: u64,
     /// Throttled time by its own quota, summed over CPUs, in nanoseconds.
     pub throttled_summed_ns: u64,
     /// Time in which no thread could run, in nanoseconds.
@@ -46,6 +48,8 @@ pub struct Seen {
     pub worst_p99_ns: u64,
     /// Findings that began, as their lines say.
     pub findings: Vec<Value>,
+    /// Whether its processes were still to be looked into at the end.
+    pub look_awaited: bool,
     /// OOM kills, as their lines say.
     pub kills: Vec<Value>,
 }
@@ -64,6 +68,7 @@ impl Seen {
     /// Reads the lines of a trace: every container that it saw, in the order of their paths.
     pub fn read(lines: &[u8]) -> Result<Vec<Self>> {
         let mut all: BTreeMap<String, Self> = BTreeMap::new();
+        let mut look_awaited = false;
         for line in lines
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())
@@ -71,11 +76,18 @@ impl Seen {
             let line: Value = serde_json::from_slice(line)
                 .context("limitscope run wrote a line that is no JSON")?;
             let Some(cgroup) = line["process.linux.cgroup"].as_str() else {
+                // Nobody else's are looked into.
+                if let Some(looks) = line["agent.findings.looks_awaited"].as_u64() {
+                    look_awaited = looks > 0;
+                }
                 continue;
             };
             let seen = all.entry(cgroup.to_owned()).or_default();
             cgroup.clone_into(&mut seen.cgroup);
             seen.take(line);
+        }
+        for seen in all.values_mut() {
+            seen.look_awaited = look_awaited;
         }
         Ok(all.into_values().collect())
     }
@@ -101,6 +113,7 @@ impl Seen {
                     }
                 }
                 self.throttled_wait_ns += number("sched.run_queue.throttled_wait_ns");
+                self.ancestor_wait_ns += number("sched.run_queue.throttled_wait_ancestor_ns");
                 self.throttled_summed_ns += number("throttle.summed_ns");
                 self.frozen_ns += number("throttle.frozen_ns");
                 self.periods += number("throttle.periods");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 const LINES: &str = r#"{"event":"agent","agent.phase":"start"}
 {"event":"container_stats","container.name":"web","process.linux.cgroup":"/docker/4f","interval_ns":1000000000,"sched.cpu_time_ns":500000000,"sched.run_queue.wait_ns":150000000,"sched.run_queue.wait_own_ns":40000000,"sched.run_queue.wait_others_ns":100000000,"sched.run_queue.neighbours":[{"process.linux.cgroup":"/loud","wait_ns":75000000}],"sched.run_queue.throttled_wait_ns":1400000000,"throttle.frozen_ns":450000000,"throttle.periods":10,"throttle.throttled_periods":9,"sched.threads":20,"sched.run_queue.p99_ns":2000000,"sched.context_switches.voluntary":50,"sched.context_switches.involuntary":200}
-{"event":"container_stats","container.name":"web","process.linux.cgroup":"/docker/4f","interval_ns":1000000000,"sched.cpu_time_ns":500000000,"sched.run_queue.wait_ns":50000000,"sched.run_queue.throttled_wait_ns":1400000000,"throttle.frozen_ns":450000000,"throttle.periods":10,"throttle.throttled_periods":9,"sched.threads":21}
+{"event":"container_stats","container.name":"web","process.linux.cgroup":"/docker/4f","interval_ns":1000000000,"sched.cpu_time_ns":500000000,"sched.run_queue.wait_ns":50000000,"sched.run_queue.throttled_wait_ns":1400000000,"sched.run_queue.throttled_wait_ancestor_ns":400000000,"throttle.frozen_ns":450000000,"throttle.periods":10,"throttle.throttled_periods":9,"sched.threads":21}
 {"event":"finding","process.linux.cgroup":"/docker/4f","container.name":"web","finding.phase":"start","finding.kind":"page_cache_not_a_leak","finding.severity":"info","finding.confidence":"high","finding.summary":"full","finding.recommendation":"nothing"}
 {"event":"finding","process.linux.cgroup":"/docker/4f","container.name":"web","finding.phase":"start","finding.kind":"cpu_oversubscription","finding.severity":"warning","finding.confidence":"high","finding.summary":"\u001b[2Jwide","finding.recommendation":"set GOMAXPROCS=1"}
 {"event":"finding","process.linux.cgroup":"/docker/4f","container.name":"web","finding.phase":"end","finding.kind":"cpu_oversubscription"}
@@ -56,7 +56,8 @@ Where its threads' time went
   waiting for own       40 ms    1.0 %
   waiting for others   100 ms    2.5 %
   waking up             60 ms    1.5 %
-  throttled            2.80 s   70.0 %
+  its own limit        2.40 s   60.0 %
+  a limit above it     400 ms   10.0 %
   worst neighbour     /loud, 75 % of the waiting for others
   99 % of waits       below 2 ms
   stood still         900 ms of 2 s; 18 of 20 periods ended throttled

@@ -4,7 +4,10 @@
 use std::{
     collections::VecDeque,
     fs, io,
-    sync::mpsc::{self, Receiver, Sender, TryRecvError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -27,6 +30,14 @@ const MOST_INSPECTED: usize = 16;
 const SHARE: u32 = 200;
 /// CPU time that may be used at once, where none was used for long.
 const SAVED: Duration = Duration::from_millis(100);
+/// No look takes more, but for the process at hand.
+const LONGEST: Duration = Duration::from_millis(20);
+/// What nothing is known of yet waits at most so long for those before it to be paid for.
+const MOMENT: Duration = Duration::from_secs(1);
+/// A look that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Threads that are made at most in place of those that hang.
+const SPARE: u32 = 3;
 /// With less than one part in so many of the machine's memory available nothing is looked into: who
 /// reads a process's arguments holds its memory, which must not keep the OOM killer from freeing it.
 const SCARCE: u64 = 50;
@@ -49,13 +60,27 @@ pub struct Request {
 pub struct Look {
     /// Whose.
     pub key: CgroupKey,
-    /// What the busiest of its processes told; `None` where nobody looked for want of memory.
+    /// What the busiest of its processes told; `None` where nobody looked for want of memory, or none of
+    /// them could be read.
     pub processes: Option<Vec<ProcessFacts>>,
 }
 
 /// Where looks are asked for. The thread ends when this is dropped, after the look at hand.
-#[derive(Debug)]
-pub struct Looks(Sender<Request>);
+pub struct Looks {
+    requests: Sender<Request>,
+    answers: UnboundedSender<Look>,
+    files: ControllerFiles,
+    at_hand: Arc<Mutex<Option<AtHand>>>,
+    /// Threads that may still be made in place of one that hangs.
+    spare: u32,
+}
+
+/// The look that is being done.
+#[derive(Clone, Copy, Debug)]
+struct AtHand {
+    key: CgroupKey,
+    since: Instant,
+}
 
 impl Looks {
     /// Makes the thread, which has the capabilities of the calling one. What it sees is sent to
@@ -65,21 +90,44 @@ impl Looks {
     ///
     /// Where no thread can be made.
     pub fn start(files: ControllerFiles, answers: UnboundedSender<Look>) -> io::Result<Self> {
-        let (sender, requests) = mpsc::channel();
+        let (requests, received) = mpsc::channel();
+        let at_hand = Arc::default();
         let worker = Worker {
-            files,
+            files: files.clone(),
             inspector: Inspector::default(),
             budget: Budget::new(Instant::now()),
+            at_hand: Arc::clone(&at_hand),
         };
+        let sender = answers.clone();
         thread::Builder::new()
             .name(THREAD.to_owned())
-            .spawn(move || worker.run(&requests, &answers))?;
-        Ok(Self(sender))
+            .spawn(move || worker.run(&received, &sender))?;
+        Ok(Self {
+            requests,
+            answers,
+            files,
+            at_hand,
+            spare: SPARE,
+        })
     }
 
     /// Asks for a look; false where nobody looks any more.
     pub fn ask(&self, request: Request) -> bool {
-        self.0.send(request).is_ok()
+        self.requests.send(request).is_ok()
+    }
+
+    /// Whose look hangs, if one does; another thread is made then, which knows of no request, unless
+    /// too many were made already.
+    pub fn replace_hanging(&mut self) -> Option<CgroupKey> {
+        let at_hand = *self.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        let hanging = at_hand.filter(|look| look.since.elapsed() >= PATIENCE)?;
+        if let Some(spare) = self.spare.checked_sub(1)
+            && let Ok(next) = Self::start(self.files.clone(), self.answers.clone())
+        {
+            *self = Self { spare, ..next };
+            return Some(hanging.key);
+        }
+        None
     }
 }
 
@@ -87,50 +135,77 @@ struct Worker {
     files: ControllerFiles,
     inspector: Inspector,
     budget: Budget,
+    at_hand: Arc<Mutex<Option<AtHand>>>,
 }
 
 impl Worker {
     fn run(mut self, requests: &Receiver<Request>, answers: &UnboundedSender<Look>) {
         let mut queue = Queue::default();
+        while let Some(request) = self.next(&mut queue, requests) {
+            let key = request.key;
+            let began = thread_cpu();
+            let since = Instant::now();
+            self.is_at_hand(Some(AtHand { key, since }));
+            let processes = memory_is_plenty().then(|| self.look(&request)).flatten();
+            self.is_at_hand(None);
+            if answers.send(Look { key, processes }).is_err() {
+                return;
+            }
+            let used = thread_cpu().saturating_sub(began);
+            self.budget.pay(used, Instant::now());
+        }
+    }
+
+    fn is_at_hand(&self, look: Option<AtHand>) {
+        *self.at_hand.lock().unwrap_or_else(PoisonError::into_inner) = look;
+    }
+
+    /// The next request, when there is time for it; `None` when nobody asks any more.
+    fn next(&self, queue: &mut Queue, requests: &Receiver<Request>) -> Option<Request> {
         loop {
             // What has come meanwhile first: there may be some among it that nothing is known of.
             loop {
                 match requests.try_recv() {
                     Ok(request) => queue.add(request),
                     Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return,
+                    Err(TryRecvError::Disconnected) => return None,
                 }
             }
-            let Some(request) = queue.next() else {
-                match requests.recv() {
-                    Ok(request) => queue.add(request),
-                    Err(_) => return,
-                }
+            if queue.is_empty() {
+                queue.add(requests.recv().ok()?);
                 continue;
-            };
-            let key = request.key;
-            let began = thread_cpu();
-            let processes = memory_is_plenty().then(|| self.look(&request));
-            if answers.send(Look { key, processes }).is_err() {
-                return;
             }
-            let used = thread_cpu().saturating_sub(began);
-            thread::sleep(self.budget.pay(used, Instant::now()));
+            let wait = self.budget.wait(queue.has_first(), Instant::now());
+            if wait.is_zero() {
+                return queue.next();
+            }
+            match requests.recv_timeout(wait) {
+                Ok(request) => queue.add(request),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
         }
     }
 
-    fn look(&mut self, request: &Request) -> Vec<ProcessFacts> {
+    /// What the busiest processes tell, as many as there is time for; `None` where there are some and none
+    /// could be read.
+    fn look(&mut self, request: &Request) -> Option<Vec<ProcessFacts>> {
         let mut pids = Vec::new();
         for cgroup in &request.cgroups {
             let left = MOST_PROCESSES.saturating_sub(pids.len());
             pids.extend(self.files.processes(cgroup.as_bytes(), left));
         }
-        let busiest = self.inspector.busiest(pids, MOST_INSPECTED);
+        let began = thread_cpu();
+        let nobody = pids.is_empty();
         let limit = request.cpu_limit.as_ref();
-        let facts = busiest.into_iter();
-        facts
-            .filter_map(|pid| self.inspector.inspect(pid, limit).ok())
-            .collect()
+        let mut facts = Vec::new();
+        for pid in self.inspector.busiest_first(pids, MOST_INSPECTED) {
+            facts.extend(self.inspector.inspect(pid, limit).ok());
+            if thread_cpu().saturating_sub(began) >= LONGEST {
+                break;
+            }
+        }
+        (nobody || !facts.is_empty()).then_some(facts)
     }
 }
 
@@ -139,6 +214,7 @@ impl Worker {
 struct Queue {
     first: VecDeque<Request>,
     again: VecDeque<Request>,
+    turn: u32,
 }
 
 impl Queue {
@@ -151,36 +227,49 @@ impl Queue {
         queue.push_back(request);
     }
 
+    fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.again.is_empty()
+    }
+
+    fn has_first(&self) -> bool {
+        !self.first.is_empty()
+    }
+
+    /// Those that nothing is known of come first, but for one turn in four.
     fn next(&mut self) -> Option<Request> {
-        self.first.pop_front().or_else(|| self.again.pop_front())
+        self.turn = self.turn.wrapping_add(1);
+        let [one, other] = if self.turn.is_multiple_of(4) {
+            [&mut self.again, &mut self.first]
+        } else {
+            [&mut self.first, &mut self.again]
+        };
+        one.pop_front().or_else(|| other.pop_front())
     }
 }
 
 /// CPU time that may be used: it grows with time, up to [`SAVED`].
 #[derive(Clone, Copy, Debug)]
 struct Budget {
-    left: Duration,
-    at: Instant,
+    /// When everything that was used is paid for.
+    paid_at: Instant,
 }
 
 impl Budget {
     const fn new(now: Instant) -> Self {
-        Self {
-            left: SAVED,
-            at: now,
-        }
+        Self { paid_at: now }
     }
 
-    /// Takes what was used, and tells how long nothing more may be.
-    fn pay(&mut self, used: Duration, now: Instant) -> Duration {
-        let grown = now.saturating_duration_since(self.at) / SHARE;
-        self.at = now;
-        self.left = (self.left + grown).min(SAVED);
-        let missing = used.saturating_sub(self.left);
-        self.left = self.left.saturating_sub(used);
-        // What was missing has been saved by then.
-        self.at += missing * SHARE;
-        missing * SHARE
+    /// Takes what was used.
+    fn pay(&mut self, used: Duration, now: Instant) {
+        self.paid_at = self.paid_at.max(now) + used * SHARE;
+    }
+
+    /// How long nothing more may be used. Those that nothing is known of yet wait a moment only, which
+    /// has to be paid for all the same.
+    fn wait(&self, first: bool, now: Instant) -> Duration {
+        let debt = self.paid_at.saturating_duration_since(now);
+        let wait = debt.saturating_sub(SAVED * SHARE);
+        if first { wait.min(MOMENT) } else { wait }
     }
 }
 
@@ -214,20 +303,27 @@ mod tests {
     fn a_burst_is_paid_back() {
         let begin = Instant::now();
         let mut budget = Budget::new(begin);
-        assert_eq!(budget.pay(SAVED / 2, begin), Duration::ZERO);
-        assert_eq!(budget.pay(SAVED / 2, begin), Duration::ZERO);
+        budget.pay(SAVED, begin);
+        assert_eq!(budget.wait(false, begin), Duration::ZERO);
         let used = Duration::from_millis(10);
-        let pause = budget.pay(used, begin);
-        assert_eq!(pause, used * SHARE);
-        // The pause has paid for that, and for nothing else.
-        assert_eq!(budget.pay(used, begin + pause), used * SHARE);
-        let later = begin + pause * 2 + SAVED * SHARE * 3;
-        assert_eq!(budget.pay(SAVED, later), Duration::ZERO);
-        assert_eq!(budget.pay(used, later), used * SHARE);
+        budget.pay(used, begin);
+        assert_eq!(budget.wait(false, begin), used * SHARE);
+        assert_eq!(budget.wait(true, begin), MOMENT);
+        // What is used meanwhile has to be paid for, too.
+        budget.pay(used, begin + MOMENT);
+        assert_eq!(
+            budget.wait(false, begin + MOMENT),
+            (used * SHARE * 2).saturating_sub(MOMENT)
+        );
+        let later = begin + SAVED * SHARE * 3;
+        budget.pay(SAVED, later);
+        assert_eq!(budget.wait(false, later), Duration::ZERO);
+        budget.pay(used, later);
+        assert_eq!(budget.wait(false, later), used * SHARE);
     }
 
     #[test]
-    fn who_is_new_comes_first() {
+    fn who_is_new_comes_first_and_nobody_never() {
         let request = |id, first| Request {
             key: CgroupKey::new(1, id),
             cgroups: Vec::new(),
@@ -235,13 +331,20 @@ mod tests {
             first,
         };
         let mut queue = Queue::default();
-        for (id, first) in [(1, false), (2, true), (3, false), (4, true)] {
+        for (id, first) in [
+            (1, false),
+            (2, true),
+            (3, false),
+            (4, true),
+            (5, true),
+            (6, true),
+        ] {
             queue.add(request(id, first));
         }
         let order: Vec<u64> = std::iter::from_fn(|| queue.next())
             .map(|request| request.key.id)
             .collect();
-        assert_eq!(order, [2, 4, 1, 3]);
+        assert_eq!(order, [2, 4, 5, 1, 6, 3]);
     }
 
     #[test]

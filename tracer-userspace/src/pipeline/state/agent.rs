@@ -43,7 +43,7 @@ impl Pipeline {
             names: self.unnamed.counts(),
             capabilities: self.capabilities.names(),
             unwatched: self.findings.unwatched(),
-            looks_awaited: self.findings.looks_awaited(),
+            looks_awaited: self.findings.looks_awaited(now),
             cost,
             attached_after_ns: self.attached_after_ns,
         };

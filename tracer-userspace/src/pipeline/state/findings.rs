@@ -6,12 +6,11 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Outputs, Pipeline};
 use crate::{
-    kernel::limit_memo::LimitMemo,
     model::{
         event::EventBody, finding::FindingEvent, identity::CgroupKey, oom::OomKillEvent,
         stats::ContainerStats,
     },
-    pipeline::findings::{Look, Looks},
+    pipeline::findings::{Context, Look, Looks},
     sinks::output::Closed,
 };
 
@@ -49,20 +48,30 @@ impl Pipeline {
         now: u64,
         outputs: &mut Outputs,
     ) -> Result<(), Closed> {
+        self.settle_findings(outputs)?;
         let active = all.iter().map(|(owner, _)| *owner).collect();
         self.sample_memory(&active, now);
-        let files = self.files.cpu.clone();
-        let mut limits = files.as_ref().map(LimitMemo::new);
-        for (owner, stats) in all {
-            let found = (self.findings).observe(owner, &stats, &self.index, &mut limits, now);
+        let files = self.files.cpu.as_ref();
+        let mut context = Context::new(&self.index, files, outputs.filter(), &all, interval_ns);
+        let findings = &mut self.findings;
+        let found: Vec<Vec<FindingEvent>> = (all.iter())
+            .map(|(owner, stats)| findings.observe(*owner, stats, &mut context, now))
+            .collect();
+        let idle = findings.observe_idle(&mut context, interval_ns, now);
+        for ((_, stats), found) in all.into_iter().zip(found) {
             outputs.account(&stats, now);
             self.put(now, EventBody::ContainerStats(Box::new(stats)), outputs)?;
             self.tell_findings(found, now, outputs)?;
         }
-        let idle = self
-            .findings
-            .observe_idle(&self.index, &mut limits, interval_ns, now);
         self.tell_findings(idle, now, outputs)
+    }
+
+    /// Writes what follows from intervals that still wait for a look.
+    fn settle_findings(&mut self, outputs: &mut Outputs) -> Result<(), Closed> {
+        let settled = self.findings.settle_all();
+        settled
+            .into_iter()
+            .try_for_each(|(ended_ns, found)| self.tell_findings(found, ended_ns, outputs))
     }
 
     /// Writes findings that began or ended.

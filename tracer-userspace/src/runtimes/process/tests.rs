@@ -85,10 +85,3 @@ fn exec_makes_another_image() {
     drop(stdin);
     child.wait().unwrap();
 }
-
-#[test]
-fn a_name_with_parentheses_moves_no_field() {
-    let stat = b"7 (a) S 1) (b)) R 1 2 3";
-    assert_eq!(stat_fields(stat).unwrap(), [0, 1, 2, 3]);
-    assert_eq!(stat_fields(b"7 (cut"), None);
-}

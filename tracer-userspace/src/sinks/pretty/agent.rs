@@ -26,6 +26,13 @@ pub fn write(out: &mut Vec<u8>, styles: &Styles, agent: &AgentEvent) -> io::Resu
         )?;
     }
     lost(out, styles, &agent.lost)?;
+    if agent.looks_awaited > 0 {
+        let (warn, number) = (styles.warning, agent.looks_awaited);
+        write!(
+            out,
+            ", {warn}{number} containers not looked into yet{warn:#}"
+        )?;
+    }
     writeln!(out)?;
     if agent.phase == AgentPhase::Start {
         plan(out, styles, agent)?;

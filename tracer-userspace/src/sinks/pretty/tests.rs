@@ -131,12 +131,12 @@ fn the_agent_tells_its_plan_and_its_losses() {
     agent.lost = Lost::default();
     let start = shown(EventBody::Agent(Box::new(agent)));
     let expected = "\
-03:04:06.000  agent     start, attached after 180 ms, nothing lost
+03:04:06.000  agent     start, attached after 180 ms, nothing lost, 2 containers not looked into yet
               oom_kill          by tracepoint
                                 no fexit
               cgroups           v1:cpu
               capabilities      CAP_SYS_PTRACE
-03:04:06.000  agent     stop, 0.40 % of a core, 20 MiB resident, lost: 1 records in the ring, 2 cgroups without slot, 3 values of a clock that ran back, 4 records undecodable, 5 events not written, 6 entries without room in a map, 7 failed reads, 8 ns throttled unseen
+03:04:06.000  agent     stop, 0.40 % of a core, 20 MiB resident, lost: 1 records in the ring, 2 cgroups without slot, 3 values of a clock that ran back, 4 records undecodable, 5 events not written, 6 entries without room in a map, 7 failed reads, 8 ns throttled unseen, 2 containers not looked into yet
 ";
     assert_eq!(start + &stop, expected);
 }

@@ -37,6 +37,30 @@ fn who_is_held_up_by_others_is_told_nothing_of_its_own() {
     );
 }
 
+/// Two use up what is above both.
+#[test]
+fn a_limit_that_is_used_up_together_is_too_low() {
+    let mut half = below(0.5);
+    assert_eq!(half.kinds(), [], "half of it is free, as far as is known");
+    half.limit_cpus_used = Some(0.98);
+    let found = half.found();
+    assert_eq!(half.kinds(), [FindingKind::CpuLimitTooLow]);
+    let said = &found[0].summary;
+    let expected = "98 % of the limit of 1 CPU of /pod are used, 50 % by this container; ";
+    assert!(said.starts_with(expected), "{said}");
+    let mut victim = below(0.1);
+    victim.limit_cpus_used = Some(0.98);
+    assert_eq!(victim.kinds(), [], "others use it up");
+}
+
+#[test]
+fn a_small_limit_is_rounded_to_small_steps() {
+    let tiny = Case::cpu(0.0098, 0.01, 10, 0.9).found();
+    assert_eq!(tiny[0].kind, FindingKind::CpuLimitTooLow);
+    let advice = &tiny[0].recommendation;
+    assert!(advice.starts_with("raise the CPU limit to 40m"), "{advice}");
+}
+
 #[test]
 fn a_spike_is_none_where_others_count_too() {
     let calm = Case::memory(128, 0, [77; 20]);
