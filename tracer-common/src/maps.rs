@@ -267,10 +267,13 @@ pub struct TaskWait {
     /// The task's address (without the mark) xor its `run_delay`: two CPUs that write one entry at
     /// one moment leave something that does not fit together.
     pub check: u64,
-    /// The CPU where it was held up, of use while [`TASK_PARKED`] is set.
+    /// The CPU where it was last held up.
     pub parked_cpu: u32,
     /// The [`Epoch`] in which it was last counted as a thread that ran.
     pub counted_in: u32,
+    /// When it was parked there, by that CPU's `rq->clock` in nanoseconds. Of several CPUs only the last
+    /// is known: one that was parked on another in between counts anew where it was first.
+    pub parked_at: u64,
 }
 
 impl TaskWait {

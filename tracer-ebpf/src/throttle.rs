@@ -44,13 +44,18 @@ pub extern "C" fn park(task: u64, slot: u32, cpu: u32) -> u32 {
     let mut entity = task.entity();
     let leaf = entity.cfs_rq();
     let cgroup = task.cgroup().id();
+    let mut before = 0;
     if let Some(entry) = TASK_WAITS.get_ptr_mut(task.pid() & (TASK_WAIT_ENTRIES - 1)) {
         // SAFETY: an element of the array, see `sched_switch`.
         let entry = unsafe { &mut *entry };
         // Up to 6.17 one that goes to sleep comes here too, if its group is throttled just then.
         if entry.task == task.0 && task.wants_to_run() {
             entry.task |= TASK_PARKED;
+            if entry.parked_cpu == cpu {
+                before = entry.parked_at;
+            }
             entry.parked_cpu = cpu;
+            entry.parked_at = leaf.rq().clock();
         }
     }
     for _ in 0..LEVELS {
@@ -63,7 +68,10 @@ pub extern "C" fn park(task: u64, slot: u32, cpu: u32) -> u32 {
             if clock != 0 {
                 // From here and not from `hold`: what calls each other has 512 bytes of stack.
                 close_before(cfs_rq.0, clock);
-                hold(cfs_rq.0, clock, leaf.0, cgroup, pack(slot, cpu));
+                // In an interval that began before it was last parked here it is counted already: it
+                // was taken to another CPU meanwhile, as a change of affinity does, and is back.
+                let packed = pack(slot, cpu, before >= clock);
+                hold(cfs_rq.0, clock, leaf.0, cgroup, packed);
             }
         }
         entity = entity.parent();
@@ -117,17 +125,18 @@ fn add_open(cpu: u32, by: i32) {
     }
 }
 
-/// Slot and CPU in one argument: a function has five.
+/// Slot, CPU, and whether the thread is counted, in one argument: a function has five.
 #[inline(always)]
-const fn pack(slot: u32, cpu: u32) -> u64 {
-    slot as u64 | (cpu as u64) << 32
+const fn pack(slot: u32, cpu: u32, counted: bool) -> u64 {
+    slot as u64 | (cpu as u64) << 32 | (counted as u64) << 63
 }
 
-/// A thread of the slot waits in `leaf`, at or below `cfs_rq`, which is throttled since `clock`.
+/// A thread of the slot waits in `leaf`, at or below `cfs_rq`, which is throttled since `clock`. The last
+/// argument is what `pack` makes.
 #[inline(never)]
 #[unsafe(export_name = "throttle_hold")]
-pub extern "C" fn hold(cfs_rq: u64, clock: u64, leaf: u64, cgroup: u64, slot_and_cpu: u64) -> u32 {
-    let (slot, cpu) = (slot_and_cpu as u32, (slot_and_cpu >> 32) as u32);
+pub extern "C" fn hold(cfs_rq: u64, clock: u64, leaf: u64, cgroup: u64, packed: u64) -> u32 {
+    let (slot, cpu) = (packed as u32, (packed >> 32) as u32 & !(1 << 31));
     let held = HeldSlot {
         leaf,
         slot,
@@ -138,7 +147,7 @@ pub extern "C" fn hold(cfs_rq: u64, clock: u64, leaf: u64, cgroup: u64, slot_and
         // switch; an end on another CPU removes it, and memory of a removed element stays mapped.
         let open = unsafe { &mut *open };
         if open.throttled_clock == clock {
-            open.threads += 1;
+            open.threads += (packed >> 63 == 0) as u32;
             for entry in &mut open.held {
                 if entry.leaf == 0 {
                     *entry = held;
