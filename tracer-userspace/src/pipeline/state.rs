@@ -52,6 +52,9 @@ use crate::{
 /// the interval's reading has what they did.
 const SLOT_GRACE_NS: u64 = 2_000_000_000;
 
+/// Unnamed containers that are asked for again in an interval: each costs looks into several files.
+const ASKED_AGAIN: usize = 64;
+
 /// The state of a run.
 pub struct Pipeline {
     tracer: Tracer,
@@ -84,6 +87,8 @@ pub struct Pipeline {
     /// Existing cgroups that got no slot.
     slots_refused: u64,
     said_slots_full: bool,
+    /// Where among the unnamed the next turn begins.
+    asked_again: usize,
     /// Cgroups of the slot hierarchy that are gone and wait for the interval's reading.
     gone: Vec<CgroupKey>,
 }
@@ -133,6 +138,7 @@ impl Pipeline {
             births_lost: 0,
             slots_refused: 0,
             said_slots_full: false,
+            asked_again: 0,
             gone: Vec::new(),
         }
     }
@@ -275,12 +281,7 @@ impl Pipeline {
     pub fn interval(&mut self, outputs: &mut Outputs, resolvers: &Resolvers) -> Result<(), Closed> {
         self.recover_cgroups(outputs, Some(resolvers))?;
         let now = self.read_slots(outputs)?;
-        // Containers that nobody could name yet, e.g. while their runtime was away.
-        for (_, identity) in self.index.live_owners() {
-            if identity.unresolved.is_some() {
-                resolvers.ask(&identity);
-            }
-        }
+        self.ask_again(resolvers);
         for key in std::mem::take(&mut self.gone) {
             self.slots
                 .gone(&mut self.tracer, key.id, now + SLOT_GRACE_NS);
@@ -293,6 +294,21 @@ impl Pipeline {
         }
         outputs.interval();
         self.agent(AgentPhase::Interval, now, outputs)
+    }
+
+    /// Asks for containers that nobody could name yet, e.g. while their runtime was away: all of them in
+    /// turn, where there are many.
+    fn ask_again(&mut self, resolvers: &Resolvers) {
+        let mut unnamed: Vec<_> = (self.index.live_owners())
+            .filter(|(_, identity)| identity.unresolved.is_some())
+            .collect();
+        unnamed.sort_unstable_by_key(|(key, _)| (key.hierarchy, key.id));
+        let from = self.asked_again.checked_rem(unnamed.len()).unwrap_or(0);
+        let turn = unnamed.iter().cycle().skip(from);
+        for (_, identity) in turn.take(unnamed.len().min(ASKED_AGAIN)) {
+            resolvers.ask(identity);
+        }
+        self.asked_again = from + ASKED_AGAIN;
     }
 
     /// Finds the cgroups whose records were lost.
