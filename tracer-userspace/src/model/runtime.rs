@@ -172,7 +172,7 @@ pub struct ProcessFacts {
     pub pid: u32,
     /// When it began, in clock ticks since boot, which tells it from others of its number.
     pub start_ticks: u64,
-    /// Its share of the CPU time that its container's busiest processes have used lately; `None` where
+    /// The CPU time that it has used lately over that of its container's busiest process; `None` where
     /// nobody measured it, or none of them has used any.
     pub cpu_share: Option<f64>,
     /// Its command name.

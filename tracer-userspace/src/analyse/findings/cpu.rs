@@ -10,8 +10,9 @@ use crate::model::{
 
 /// Share of a limit above it that a container has to use for the limit's effects to be of its doing.
 const OWN_PART: f64 = 0.5;
-/// Share of the CPU time of a container's processes from which on one is at work: a wide pool beside it
-/// that does nothing has nothing to do with how the limit is used.
+/// Share of the CPU time of a container's busiest process from which on another is at work, too: a wide pool
+/// that does nothing beside it has nothing to do with how the limit is used. Many that share the work
+/// evenly are all at work.
 const PART: f64 = 0.25;
 
 /// An interval of a container that has a CPU limit.

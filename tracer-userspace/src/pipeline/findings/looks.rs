@@ -18,7 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::{
     kernel::cgroup_files::ControllerFiles,
     model::{identity::CgroupKey, limits::CpuLimit, runtime::ProcessFacts},
-    runtimes::Inspector,
+    runtimes::{Inspector, ProcessError},
 };
 
 /// Name of the thread, at most 15 bytes.
@@ -187,8 +187,8 @@ impl Worker {
         }
     }
 
-    /// What the busiest processes tell, as many as there is time for; `None` where there are some and none
-    /// could be read.
+    /// What the busiest processes tell, as many as there is time for; `None` where there were some and all
+    /// have ended or become others meanwhile.
     fn look(&mut self, request: &Request) -> Option<Vec<ProcessFacts>> {
         let mut pids = Vec::new();
         for cgroup in &request.cgroups {
@@ -196,16 +196,21 @@ impl Worker {
             pids.extend(self.files.processes(cgroup.as_bytes(), left));
         }
         let began = thread_cpu();
-        let nobody = pids.is_empty();
+        let mut told = pids.is_empty();
         let limit = request.cpu_limit.as_ref();
         let mut facts = Vec::new();
         for pid in self.inspector.busiest_first(pids, MOST_INSPECTED) {
-            facts.extend(self.inspector.inspect(pid, limit).ok());
+            match self.inspector.inspect(pid, limit) {
+                Ok(process) => facts.push(process),
+                // That they may not be asked is an answer, too.
+                Err(ProcessError::Hidden(_) | ProcessError::NotAllowed { .. }) => told = true,
+                Err(_) => {}
+            }
             if thread_cpu().saturating_sub(began) >= LONGEST {
                 break;
             }
         }
-        (nobody || !facts.is_empty()).then_some(facts)
+        (told || !facts.is_empty()).then_some(facts)
     }
 }
 

@@ -27,9 +27,9 @@ impl Processes {
         self.facts = Some(facts);
     }
 
-    /// Forgets those that are gone, and measures the others: the share of the CPU time of all of them
-    /// that each used since it was last measured, or ever, and, if that is wanted, the memory that it
-    /// holds. Tells whether somebody is gone.
+    /// Forgets those that are gone, and measures the others: the CPU time that each used since it was last
+    /// measured, or ever, against the busiest, and, if that is wanted, the memory that it holds. Tells
+    /// whether somebody is gone.
     pub fn measure(&mut self, memory: bool) -> bool {
         let Some(facts) = &mut self.facts else {
             return false;
@@ -50,9 +50,9 @@ impl Processes {
             true
         });
         self.used = used;
-        let all: u64 = ticks.iter().sum();
+        let most = ticks.iter().copied().max().unwrap_or(0);
         for (process, ticks) in facts.iter_mut().zip(ticks) {
-            process.cpu_share = (all > 0).then(|| ticks as f64 / all as f64);
+            process.cpu_share = (most > 0).then(|| ticks as f64 / most as f64);
             if memory {
                 let now = process_memory::of(process.pid);
                 process.memory_held_bytes = now.map(|memory| memory.bytes);
