@@ -125,11 +125,15 @@ fn a_quota_lasts_as_long_as_its_cpus_take() -> Result<()> {
         ensure!(seen <= periods as f64, "{seen} of {periods} periods");
         let kernel = used as f64 / periods as f64 / threads as f64;
         let lasted = mean("throttle.burn_mean_ns")?;
-        // It lasts longer by the time that others take on one CPU or another.
+        // It lasts longer by the time that others take on one CPU or another, and by a slice of it
+        // (`sysctl_sched_cfs_bandwidth_slice`, kernel/sched/fair.c), where one CPU has got more than
+        // another and runs on alone.
+        let slice = if threads > 1 { 5e6 } else { 0.0 };
         let waited = sum(&lines, "sched.run_queue.wait_ns")? as f64 / periods as f64;
         println!("{lasted} ns, {kernel} ns by the kernel, waited {waited} ns");
         ensure!(lasted >= kernel * 0.95, "shorter than it can be");
-        ensure!(lasted <= (kernel + waited) * 1.1, "longer than it can be");
+        let most = (kernel + waited) * 1.1 + slice;
+        ensure!(lasted <= most, "longer than it can be");
         assert_within("CPUs", mean("throttle.burn_cpus")?, threads as f64, 10.0);
         assert_within(
             "threads",
