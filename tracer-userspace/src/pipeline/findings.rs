@@ -161,7 +161,6 @@ impl Findings {
             |(key, watched): (&CgroupKey, &Watched)| watched.put_off.is_some().then_some(*key);
         let mut keys: Vec<CgroupKey> = self.watched.iter().filter_map(waiting).collect();
         keys.sort_by_key(|key| (key.hierarchy, key.id));
-        self.replace_hanging();
         keys.into_iter()
             .filter_map(|key| self.settle(key))
             .collect()
@@ -174,7 +173,7 @@ impl Findings {
     }
 
     /// A look that does not end costs one container its looks, and not all of them theirs.
-    fn replace_hanging(&mut self) {
+    pub fn replace_hanging(&mut self) {
         let hanging = self.looks.as_mut().and_then(Looks::replace_hanging);
         let Some(hanging) = hanging else { return };
         for (key, watched) in &mut self.watched {

@@ -15,30 +15,25 @@ use crate::{
 pub struct Context<'a> {
     pub index: &'a CgroupIndex,
     limits: Option<LimitMemo<'a>>,
-    /// By path, in order: CPU time in nanoseconds.
-    used: Vec<(String, u64)>,
+    /// What all of them did, in the order of their paths.
+    all: &'a [(CgroupKey, ContainerStats)],
     interval_ns: u64,
     filter: Option<&'a ContainerFilter>,
 }
 
 impl<'a> Context<'a> {
-    /// `all` is what all of them did.
+    /// `all` is what all of them did, in the order of their paths.
     pub fn new(
         index: &'a CgroupIndex,
         files: Option<&'a ControllerFiles>,
         filter: Option<&'a ContainerFilter>,
-        all: &[(CgroupKey, ContainerStats)],
+        all: &'a [(CgroupKey, ContainerStats)],
         interval_ns: u64,
     ) -> Self {
-        let path = |stats: &ContainerStats| stats.container.cgroup_path.clone();
-        let mut used: Vec<(String, u64)> = (all.iter())
-            .map(|(_, stats)| (path(stats), stats.sched.cpu_time_ns))
-            .collect();
-        used.sort_unstable();
         Self {
             index,
             limits: files.map(LimitMemo::new),
-            used,
+            all,
             interval_ns,
             filter,
         }
@@ -55,11 +50,11 @@ impl<'a> Context<'a> {
             return None;
         }
         let above = format!("{}/", limit.cgroup.trim_end_matches('/'));
-        let begin = self.used.partition_point(|(path, _)| *path < above);
-        let below = self.used[begin..].iter();
-        let ns: u64 = below
-            .take_while(|(path, _)| path.starts_with(&above))
-            .map(|(_, ns)| ns)
+        let is_before = |(_, stats): &(_, ContainerStats)| stats.container.cgroup_path < above;
+        let begin = self.all.partition_point(is_before);
+        let ns: u64 = (self.all[begin..].iter())
+            .take_while(|(_, stats)| stats.container.cgroup_path.starts_with(&above))
+            .map(|(_, stats)| stats.sched.cpu_time_ns)
             .sum();
         Some(ns as f64 / self.interval_ns.max(1) as f64)
     }

@@ -60,8 +60,8 @@ pub struct Request {
 pub struct Look {
     /// Whose.
     pub key: CgroupKey,
-    /// What the busiest of its processes told; `None` where nobody looked for want of memory, or none of
-    /// them could be read.
+    /// What the busiest of its processes told; `None` where nobody looked for want of memory, or all have
+    /// ended or become others meanwhile.
     pub processes: Option<Vec<ProcessFacts>>,
 }
 

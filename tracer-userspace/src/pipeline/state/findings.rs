@@ -68,6 +68,7 @@ impl Pipeline {
 
     /// Writes what follows from intervals that still wait for a look.
     fn settle_findings(&mut self, outputs: &mut Outputs) -> Result<(), Closed> {
+        self.findings.replace_hanging();
         let settled = self.findings.settle_all();
         settled
             .into_iter()
