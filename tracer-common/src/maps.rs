@@ -24,6 +24,10 @@ pub const CPU_STATES: &str = "CPU_STATES";
 pub const SLOT_CACHE: &str = "SLOT_CACHE";
 /// Array of [`TaskWait`], index the low bits of the thread id.
 pub const TASK_WAITS: &str = "TASK_WAITS";
+/// Array of times, index as in [`TASK_WAITS`]: when the thread was parked on [`TaskWait::parked_cpu`], by that
+/// CPU's `rq->clock` in nanoseconds. Of several CPUs only the last is known: one that was parked on another in
+/// between counts anew where it was first. It is apart because only a thread that is parked needs it.
+pub const PARKED_AT: &str = "PARKED_AT";
 /// Hash from run queue (`struct cfs_rq *`) to [`OpenThrottle`].
 pub const OPEN_THROTTLES: &str = "OPEN_THROTTLES";
 /// Hash from run queue to [`LastThrottle`], least recently used go first.
@@ -267,14 +271,14 @@ pub struct TaskWait {
     /// The task's address (without the mark) xor its `run_delay`: two CPUs that write one entry at
     /// one moment leave something that does not fit together.
     pub check: u64,
-    /// The CPU where it was last held up.
+    /// The CPU where it was last held up; [`PARKED_AT`] has when.
     pub parked_cpu: u32,
     /// The [`Epoch`] in which it was last counted as a thread that ran.
     pub counted_in: u32,
-    /// When it was parked there, by that CPU's `rq->clock` in nanoseconds. Of several CPUs only the last
-    /// is known: one that was parked on another in between counts anew where it was first.
-    pub parked_at: u64,
 }
+
+// Two of them are a cache line, which every switch loads.
+const _: () = assert!(size_of::<TaskWait>() == 32);
 
 impl TaskWait {
     /// What `task` had waited, if the entry is its own and whole.

@@ -138,6 +138,8 @@ pub static HISTOGRAMS: Array<Histogram> = Array::with_max_entries(1, 0);
 #[map]
 pub static TASK_WAITS: Array<TaskWait> = Array::with_max_entries(TASK_WAIT_ENTRIES, 0);
 #[map]
+pub static PARKED_AT: Array<u64> = Array::with_max_entries(TASK_WAIT_ENTRIES, 0);
+#[map]
 pub static EPOCH: Array<Epoch> = Array::with_max_entries(1, 0);
 #[map]
 pub static RUN_HISTORIES: Array<RunHistory> = Array::with_max_entries(1, 0);

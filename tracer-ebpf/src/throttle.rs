@@ -27,7 +27,7 @@ use crate::{
     frozen,
     globals::{SLOT_HIERARCHY, TASK_THROTTLED, THROTTLE_MIN_NS, present},
     kernel_types::{LEVELS, cfs_rq::CfsRq, task::Task},
-    maps::{CPU_STATES, OPEN_THROTTLES, SLOTS, TASK_WAITS, THROTTLES},
+    maps::{CPU_STATES, OPEN_THROTTLES, PARKED_AT, SLOTS, TASK_WAITS, THROTTLES},
     notification,
     slots::{own_slot, record},
     throttled_waits,
@@ -45,17 +45,23 @@ pub extern "C" fn park(task: u64, slot: u32, cpu: u32) -> u32 {
     let leaf = entity.cfs_rq();
     let cgroup = task.cgroup().id();
     let mut before = 0;
-    if let Some(entry) = TASK_WAITS.get_ptr_mut(task.pid() & (TASK_WAIT_ENTRIES - 1)) {
+    let index = task.pid() & (TASK_WAIT_ENTRIES - 1);
+    if let Some(entry) = TASK_WAITS.get_ptr_mut(index) {
         // SAFETY: an element of the array, see `sched_switch`.
         let entry = unsafe { &mut *entry };
         // Up to 6.17 one that goes to sleep comes here too, if its group is throttled just then.
         if entry.task == task.0 && task.wants_to_run() {
             entry.task |= TASK_PARKED;
-            if entry.parked_cpu == cpu {
-                before = entry.parked_at;
+            if let Some(at) = PARKED_AT.get_ptr_mut(index) {
+                // SAFETY: an element of the array, read and written as a whole word.
+                unsafe {
+                    if entry.parked_cpu == cpu {
+                        before = at.read_volatile();
+                    }
+                    at.write_volatile(leaf.rq().clock());
+                }
             }
             entry.parked_cpu = cpu;
-            entry.parked_at = leaf.rq().clock();
         }
     }
     for _ in 0..LEVELS {

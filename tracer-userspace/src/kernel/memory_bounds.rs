@@ -126,6 +126,7 @@ impl MemoryBounds {
                 u64::from(TASK_WAIT_ENTRIES),
                 size_of::<TaskWait>(),
             ),
+            array(maps::PARKED_AT, u64::from(TASK_WAIT_ENTRIES), 8),
             array(maps::EPOCH, 1, size_of::<Epoch>()),
             array(maps::RUN_HISTORIES, cpus, size_of::<RunHistory>()),
             hash(maps::NEIGHBOURS, lru(NEIGHBOUR_ENTRIES), 8, 8),
